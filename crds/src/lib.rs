@@ -1,0 +1,31 @@
+//! Shopkeeper's API: the kinds of `shopkeeper.dev/v1alpha1` as Rust types, and every name that more than one part relies on.
+//!
+//! The YAML in `crds/yaml` is generated from these types; a test compares it. There is no client here.
+
+#![allow(
+    clippy::doc_markdown,
+    reason = "comments on the types are what `kubectl explain` shows, where backticks around every kind would stand"
+)]
+#![allow(clippy::duplicated_attributes, reason = "the columns of a kind are alike in type")]
+
+pub mod amount;
+pub mod decision;
+pub mod definition;
+pub mod names;
+pub mod reason;
+pub mod service;
+pub mod span;
+pub mod status;
+
+pub use amount::Amount;
+pub use decision::{DecisionOutcome, ReleaseDecision, ReleaseDecisionSpec, ReleaseDecisionStatus, Verb};
+pub use definition::definitions;
+pub use reason::Reason;
+pub use service::{ShopService, ShopServiceSpec};
+pub use span::Span;
+pub use status::ShopServiceStatus;
+
+/// Group of every kind.
+pub const GROUP: &str = "shopkeeper.dev";
+/// Version of every kind.
+pub const VERSION: &str = "v1alpha1";
