@@ -1,0 +1,172 @@
+//! When a revision is cut, returned to, or left alone: the user's inputs against what lives.
+
+use shop_crds::{
+    Reason,
+    status::{Colour, Pending, Phase, ReleaseState, RevisionState},
+};
+
+use crate::{
+    abort,
+    view::{Draft, View, active, after, revision_state},
+};
+
+/// What the wish for new inputs came to.
+pub(crate) enum Wish {
+    /// Nothing to do, or not yet.
+    None,
+    /// The status was changed: look again.
+    Changed,
+}
+
+/// Revisions whose inputs the spec has left may be tried again once it returns to them.
+pub(crate) fn unbar(view: &View<'_>, draft: &mut Draft) {
+    let Some(hash) = &view.hash else { return };
+    for state in draft.status.revisions.iter_mut().filter(|state| state.hash != *hash) {
+        state.barred = false;
+    }
+}
+
+/// Whether other inputs have settled and wait for their turn.
+pub(crate) fn settled(view: &View<'_>, draft: &Draft) -> bool {
+    let settle = view.release.settle().duration();
+    draft.status.pending.as_ref().is_some_and(|pending| after(pending.since.0, settle) <= view.now)
+}
+
+/// Compares the inputs with what is released or being released, and starts, replaces or ends a release.
+pub(crate) fn follow(view: &View<'_>, draft: &mut Draft) -> Wish {
+    let Some(hash) = view.hash.clone() else { return Wish::None };
+    let going = draft.release().filter(|release| release.aborting.is_none()).cloned();
+    let target = going.as_ref().map(|release| release.to).or_else(|| active(&draft.status));
+    let hash_of = |number: Option<i64>| {
+        number.and_then(|number| revision_state(&draft.status, number)).map(|s| &s.hash)
+    };
+    if hash_of(target) == Some(&hash) {
+        draft.status.pending = None;
+        return Wish::None;
+    }
+    let reversible = going.as_ref().is_some_and(|release| !release.returning) && before_switch(draft.phase());
+    if let Some(release) = going.as_ref().filter(|_| reversible)
+        && release.from.is_some()
+        && hash_of(release.from) == Some(&hash)
+    {
+        draft.status.pending = None;
+        abort::begin(
+            view,
+            draft,
+            Reason::InputsRestored,
+            "the spec is back at the inputs of the active revision",
+        );
+        return Wish::Changed;
+    }
+    if draft.status.revisions.iter().any(|state| state.barred && state.hash == hash) {
+        draft.status.pending = None;
+        return Wish::None;
+    }
+    match &draft.status.pending {
+        Some(pending) if pending.hash == hash => {}
+        _ => draft.status.pending = Some(Pending { hash: hash.clone(), since: view.micro() }),
+    }
+    if !settled(view, draft) {
+        draft.wake(after(view.now_or_pending(draft), view.release.settle().duration()));
+        return Wish::None;
+    }
+    match going {
+        None if draft.release().is_none() => begin_wanted(view, draft, &hash),
+        Some(release) if release.from.is_none() => begin_wanted(view, draft, &hash),
+        Some(release) if reversible => {
+            let message = format!("newer inputs take the place of revision {}", release.to);
+            abort::begin(view, draft, Reason::Superseded, &message);
+        }
+        None if abort::stuck(view, draft) => {
+            abort::give_up(view, draft);
+            begin_wanted(view, draft, &hash);
+        }
+        // After the switch a newer revision waits until this release has ended; `phases` cuts its keepOld short.
+        _ => return Wish::None,
+    }
+    Wish::Changed
+}
+
+/// Whether the Services have not been touched yet.
+pub(crate) fn before_switch(phase: Phase) -> bool {
+    matches!(phase, Phase::Preparing | Phase::Verifying | Phase::Scaling | Phase::Shifting)
+}
+
+/// Starts the release of the living revision with these inputs, or of a new one.
+fn begin_wanted(view: &View<'_>, draft: &mut Draft, hash: &str) {
+    let living = draft.status.revisions.iter().find(|state| state.hash == hash).map(|state| state.number);
+    let number = living.unwrap_or_else(|| cut(view, draft, hash));
+    draft.status.pending = None;
+    begin(view, draft, number, None);
+}
+
+/// Gives the inputs the next number.
+fn cut(view: &View<'_>, draft: &mut Draft, hash: &str) -> i64 {
+    let number = draft.status.last_revision + 1;
+    draft.status.last_revision = number;
+    draft.status.revisions.push(RevisionState {
+        number,
+        hash: hash.to_owned(),
+        image: view.subject.spec.image.clone(),
+        digest: None,
+        colour: Colour::Blue,
+        created: view.micro(),
+        outcome: None,
+        proven: false,
+        barred: false,
+        generation: 0,
+    });
+    draft.tell(
+        false,
+        Reason::RevisionCut,
+        format!("revision {number} was cut, image {}", view.subject.spec.image),
+    );
+    number
+}
+
+/// Starts the release of a revision that the status knows; `returning` to a proven one needs no verification, and names who
+/// wanted it.
+pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, number: i64, returning: Option<&str>) {
+    // A first revision of which nothing was ever stored cannot be what users have: the next one takes its place.
+    let stored = |active: &i64| view.stored(*active).is_some() || view.deployment(*active).is_some();
+    let from = active(&draft.status).filter(stored).filter(|active| *active != number);
+    let colour = from
+        .and_then(|from| revision_state(&draft.status, from))
+        .map_or(Colour::Blue, |state| state.colour.other());
+    if let Some(state) = draft.revision_mut(number) {
+        state.colour = colour;
+        state.outcome = None;
+        state.barred = false;
+    }
+    draft.status.candidate = Some(draft.named(number));
+    draft.status.release = Some(ReleaseState {
+        from,
+        to: number,
+        returning: returning.is_some(),
+        started: view.micro(),
+        phase_since: view.micro(),
+        waiting_since: Some(view.micro()),
+        promoted_by: returning.map(str::to_owned),
+        aborting: None,
+        failing: None,
+        held: false,
+        healthy_since: None,
+        succeeded: None,
+        decision: None,
+    });
+    if from.is_some() {
+        draft.status.stable.clone_from(&draft.status.active);
+    } else {
+        draft.status.active = Some(draft.named(number));
+        draft.status.stable = None;
+        draft.status.role_epoch += 1;
+    }
+    draft.enter(Phase::Preparing, view, true);
+    draft.tell(false, Reason::ReleaseStarted, format!("the release of revision {number} began"));
+}
+
+impl View<'_> {
+    fn now_or_pending(&self, draft: &Draft) -> jiff::Timestamp {
+        draft.status.pending.as_ref().map_or(self.now, |pending| pending.since.0)
+    }
+}

@@ -1,0 +1,174 @@
+//! What shall be in the cluster in each phase: a function of the status alone, but for the moments at which something may shrink
+//! or be pointed elsewhere.
+
+use shop_crds::status::{Phase, ReleaseState};
+
+use crate::{
+    abort,
+    document::{HandOff, Role},
+    phases,
+    view::{Draft, View, active, revision_state},
+    write::{MaxUnavailable, ServiceKind},
+};
+
+/// What shall be.
+#[derive(Debug, Default)]
+pub(crate) struct Desired {
+    /// Revisions that run, in the order in which their sidecars are told: the gaining one first.
+    pub(crate) revisions: Vec<Wanted>,
+    /// The revision that each Service shall select; one that is not named is left as it is.
+    pub(crate) services: Vec<(ServiceKind, i64)>,
+}
+
+/// What a revision shall be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) revision: i64,
+    pub(crate) replicas: i32,
+    pub(crate) role: Role,
+    pub(crate) hand_off: Option<HandOff>,
+    pub(crate) budget: Option<MaxUnavailable>,
+    /// Whether its sidecars' document is written; otherwise it stays as it is.
+    pub(crate) told: bool,
+    /// Whether its pods are told again until they have acknowledged.
+    pub(crate) pushed: bool,
+}
+
+impl Wanted {
+    fn new(revision: i64, role: Role, replicas: i32) -> Self {
+        let budget = (replicas > 0).then(|| MaxUnavailable::of(replicas));
+        Self { revision, replicas, role, hand_off: None, budget, told: true, pushed: false }
+    }
+
+    fn handing(mut self, to_revision: i64, fallback: ServiceKind, may_serve_locally: bool) -> Self {
+        self.hand_off = Some(HandOff { to_revision, share: 10_000, fallback, may_serve_locally });
+        self.pushed = true;
+        self
+    }
+
+    fn pushed(mut self) -> Self {
+        self.pushed = true;
+        self
+    }
+
+    fn without_budget(mut self) -> Self {
+        self.budget = None;
+        self
+    }
+
+    /// Scaled to zero: nothing else about it changes any more.
+    fn gone(revision: i64, role: Role) -> Self {
+        Self { told: false, ..Self::new(revision, role, 0) }
+    }
+}
+
+/// What shall be in this phase.
+pub(crate) fn of(view: &View<'_>, draft: &mut Draft) -> Desired {
+    let mut desired = match draft.release().cloned() {
+        Some(release) => match release.from {
+            Some(from) if release.aborting.is_some() => aborting(view, draft, &release, from),
+            Some(from) => releasing(view, draft, &release, from),
+            None => serving(view, release.to),
+        },
+        None => active(&draft.status).map_or_else(Desired::default, |active| serving(view, active)),
+    };
+    // Whatever else runs is a leftover of a release that ended while its last writes were lost.
+    let known = |revision: i64| desired.revisions.iter().any(|wanted| wanted.revision == revision);
+    let leftovers: Vec<Wanted> = view
+        .observed
+        .deployments
+        .iter()
+        .filter(|deployment| {
+            !known(deployment.revision) && revision_state(&draft.status, deployment.revision).is_some()
+        })
+        .map(|deployment| Wanted::gone(deployment.revision, deployment.role.unwrap_or(Role::Retiring)))
+        .collect();
+    desired.revisions.extend(leftovers);
+    desired
+}
+
+/// One revision, for everybody.
+fn serving(view: &View<'_>, revision: i64) -> Desired {
+    Desired {
+        revisions: vec![Wanted::new(revision, Role::Active, view.subject.replicas())],
+        services: ServiceKind::ALL.map(|kind| (kind, revision)).to_vec(),
+    }
+}
+
+fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i64) -> Desired {
+    let (to, full) = (release.to, view.subject.replicas());
+    let old = Wanted::new(from, Role::Active, full);
+    let new = Wanted::new(to, Role::Candidate, full).pushed();
+    let here = |users: i64| {
+        vec![(ServiceKind::Users, users), (ServiceKind::Pods, users), (ServiceKind::Preview, to)]
+    };
+    match draft.phase() {
+        Phase::Preparing | Phase::Verifying => {
+            let size = phases::preview_size(view, release);
+            let preview = Wanted { pushed: false, ..Wanted::new(to, Role::Candidate, size).without_budget() };
+            Desired { revisions: vec![preview, old], services: here(from) }
+        }
+        Phase::Scaling => Desired { revisions: vec![new, old], services: here(from) },
+        Phase::Shifting => {
+            // A hand-off that has begun stays; one that has not waits for enough pods.
+            let hands = old.handing(to, ServiceKind::Preview, true);
+            let begun = view
+                .config(from)
+                .and_then(|config| config.document.as_ref())
+                .is_some_and(|d| d.hand_off.is_some());
+            let old = if begun || view.enough_forward(&draft.status, Some(from), to) { hands } else { old };
+            Desired { revisions: vec![new, old], services: here(from) }
+        }
+        Phase::Switching => {
+            let hands = old.handing(to, ServiceKind::Preview, true);
+            // Once the users' Service is there, the others follow whatever happens.
+            let there = view.select(&[ServiceKind::Users], to);
+            let may = there || (!release.held && view.enough_forward(&draft.status, Some(from), to));
+            Desired { revisions: vec![new, hands], services: here(if may { to } else { from }) }
+        }
+        Phase::Watching => {
+            let warm = view.deployment(from).map_or(full, |deployment| deployment.replicas);
+            let size = if release.succeeded.is_some() { warm } else { full };
+            let old = Wanted::new(from, Role::Retiring, size).handing(to, ServiceKind::Users, false);
+            let new = Wanted { role: Role::Active, ..new };
+            Desired { revisions: vec![new, old], services: here(to) }
+        }
+        _ => {
+            let new = Wanted { role: Role::Active, ..new };
+            let warm = view.deployment(from).map_or(0, |deployment| deployment.replicas);
+            let old = if warm == 0 || phases::may_shrink_old(view, draft) {
+                Wanted::gone(from, Role::Retiring)
+            } else {
+                Wanted::new(from, Role::Retiring, warm).handing(to, ServiceKind::Users, false)
+            };
+            Desired { revisions: vec![new, old], services: here(to) }
+        }
+    }
+}
+
+fn aborting(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i64) -> Desired {
+    let (to, full) = (release.to, view.subject.replicas());
+    let traffic = release.aborting.as_ref().is_some_and(|abort| abort.traffic);
+    let back = release.aborting.as_ref().is_some_and(|abort| abort.back_since.is_some());
+    let stable = Wanted::new(from, Role::Active, full);
+    let stays = view.deployment(to).map_or(0, |deployment| deployment.replicas);
+    let left = Wanted::new(to, Role::Retiring, stays).handing(from, ServiceKind::Users, true);
+    let to_stable = || ServiceKind::ALL.map(|kind| (kind, from)).to_vec();
+    if !traffic || (back && abort::may_shrink(view, draft)) {
+        return Desired { revisions: vec![stable, Wanted::gone(to, Role::Retiring)], services: to_stable() };
+    }
+    if !back && !abort::may_move(view, draft) {
+        // No traffic moves while there is nowhere to go: only the stable revision's pods are seen to.
+        let role = |revision| view.deployment(revision).and_then(|deployment| deployment.role);
+        let still = |wanted: Wanted, role: Option<Role>| Wanted {
+            told: false,
+            role: role.unwrap_or(wanted.role),
+            hand_off: None,
+            ..wanted
+        };
+        let revisions = vec![still(stable, role(from)), still(left, role(to))];
+        return Desired { revisions, services: Vec::new() };
+    }
+    let services = if back || abort::may_point(view, draft) { to_stable() } else { Vec::new() };
+    Desired { revisions: vec![stable.pushed(), left], services }
+}

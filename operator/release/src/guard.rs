@@ -1,0 +1,152 @@
+//! The last look at the writes: whatever led to a write that would harm users, it is not made.
+
+use std::collections::BTreeMap;
+
+use shop_crds::{Reason, names};
+
+use crate::{
+    view::{Draft, View, active},
+    write::{ObjectKind, ServiceKind, Write},
+};
+
+/// What the writes so far make of the cluster.
+struct Projection {
+    selects: BTreeMap<ServiceKind, i64>,
+    /// Of revisions with pods: where their sidecars hand requests over to.
+    hands_to: BTreeMap<i64, i64>,
+    replicas: BTreeMap<i64, i32>,
+}
+
+/// Keeps the writes up to the first that would harm users, and tells about it.
+pub(crate) fn filter(view: &View<'_>, draft: &mut Draft, writes: Vec<Write>) -> Vec<Write> {
+    let mut projection = Projection::new(view);
+    let mut kept = Vec::with_capacity(writes.len());
+    for write in writes {
+        if let Some(why) = projection.harm(view, draft, &write) {
+            draft.tell(true, Reason::WriteWithheld, why);
+            draft.wake(crate::view::after(view.now, std::time::Duration::from_secs(1)));
+            break;
+        }
+        projection.apply(&write);
+        kept.push(write);
+    }
+    kept
+}
+
+impl Projection {
+    fn new(view: &View<'_>) -> Self {
+        let observed = view.observed;
+        let selects =
+            observed.services.iter().filter_map(|(kind, service)| Some((*kind, service.selects?))).collect();
+        let replicas: BTreeMap<i64, i32> =
+            observed.deployments.iter().map(|one| (one.revision, one.replicas)).collect();
+        let hands_to = observed.configs.iter().filter_map(|config| {
+            let to = config.document.as_ref()?.hand_off?.to_revision;
+            Some((config.revision, to))
+        });
+        Self { selects, hands_to: hands_to.collect(), replicas }
+    }
+
+    fn harm(&self, view: &View<'_>, draft: &Draft, write: &Write) -> Option<String> {
+        match write {
+            Write::WriteService { service: ServiceKind::Preview, .. } => None,
+            Write::WriteService { service, selects, .. } => {
+                let now = self.selects.get(&ServiceKind::Users).copied();
+                let moves = self.selects.get(service).is_some_and(|now| now != selects) && now.is_some();
+                let from = now.filter(|now| moves && now != selects)?;
+                if self.emptied(view, *selects) {
+                    return Some(format!("revision {selects} is scaled to zero"));
+                }
+                let back = draft.release().is_some_and(|release| release.aborting.is_some());
+                let enough = if back {
+                    view.enough_back(&draft.status, from, *selects)
+                } else {
+                    view.enough_forward(&draft.status, Some(from), *selects)
+                };
+                (!enough).then(|| {
+                    format!("revision {selects} has too few ready pods for the users of revision {from}")
+                })
+            }
+            Write::WriteConfig { document, .. } => {
+                let to = document.hand_off?.to_revision;
+                let same = self.hands_to.get(&document.revision) == Some(&to);
+                let any = view.ready(&draft.status, to) > 0
+                    || view.subject.replicas() == 0
+                    || self.selects_users(to);
+                (!same && (!any || self.emptied(view, to)))
+                    .then(|| format!("revision {to} has no ready pods to hand requests over to"))
+            }
+            Write::WriteDeployment { revision, replicas, .. } => {
+                let lowers = self.replicas.get(revision).is_some_and(|now| replicas < now);
+                let wish = *replicas >= view.subject.replicas() && active(&draft.status) == Some(*revision);
+                (lowers && !wish).then(|| self.used(*revision)).flatten()
+            }
+            Write::Delete { object, .. } => self.harm_of_delete(view, object.kind, &object.name),
+            _ => None,
+        }
+    }
+
+    fn harm_of_delete(&self, view: &View<'_>, kind: ObjectKind, name: &str) -> Option<String> {
+        let service = &view.subject.name;
+        if matches!(kind, ObjectKind::ReleaseDecision | ObjectKind::PodDisruptionBudget) {
+            let lives = |revision: &i64| {
+                names::revision(service, *revision) == name && kind != ObjectKind::ReleaseDecision
+            };
+            let running = self.replicas.iter().find(|(revision, replicas)| lives(revision) && **replicas > 0);
+            return running.map(|(revision, _)| format!("revision {revision} still runs"));
+        }
+        if kind == ObjectKind::Service {
+            return Some(format!("Service {name} is never deleted"));
+        }
+        let rest = name.strip_prefix(service.as_str()).and_then(|rest| rest.strip_prefix("-r"))?;
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let revision: i64 = digits.parse().ok()?;
+        if self.replicas.get(&revision).is_some_and(|replicas| *replicas > 0) {
+            return Some(format!("revision {revision} still runs"));
+        }
+        if view.pods(revision).next().is_some() {
+            return Some(format!("revision {revision} still has pods"));
+        }
+        self.used(revision)
+    }
+
+    /// Whether the revision is scaled to zero although pods are wanted.
+    fn emptied(&self, view: &View<'_>, revision: i64) -> bool {
+        view.subject.replicas() > 0 && self.replicas.get(&revision) == Some(&0)
+    }
+
+    fn selects_users(&self, revision: i64) -> bool {
+        self.selects.get(&ServiceKind::Users) == Some(&revision)
+    }
+
+    /// What uses the revision, if anything does.
+    fn used(&self, revision: i64) -> Option<String> {
+        if let Some((kind, _)) = self.selects.iter().find(|(_, selected)| **selected == revision) {
+            return Some(format!("revision {revision} is selected by the {kind:?} Service"));
+        }
+        let running = |from: &i64| self.replicas.get(from).is_some_and(|replicas| *replicas > 0);
+        let (from, _) = self.hands_to.iter().find(|(from, to)| **to == revision && running(from))?;
+        Some(format!("revision {from} hands requests over to revision {revision}"))
+    }
+
+    fn apply(&mut self, write: &Write) {
+        match write {
+            Write::WriteService { service, selects, .. } => {
+                self.selects.insert(*service, *selects);
+            }
+            Write::WriteConfig { document, .. } => {
+                match document.hand_off {
+                    Some(hand_off) => self.hands_to.insert(document.revision, hand_off.to_revision),
+                    None => self.hands_to.remove(&document.revision),
+                };
+            }
+            Write::WriteDeployment { revision, replicas, .. } => {
+                self.replicas.insert(*revision, *replicas);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Documents and hand-off addresses: what each revision's sidecars shall be told, who has acknowledged it, who is told now.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use shop_crds::ShopServiceStatus;
+
+use crate::{
+    document::{HandOff, Role, SidecarDocument},
+    observed::Pod,
+    view::{Draft, View, after, revision_state},
+    write::{PodTarget, Write},
+};
+
+/// How long after a failed push the next one is tried.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The document that a revision shall have; `None` while its facts are not stored.
+pub(crate) fn document(
+    view: &View<'_>,
+    status: &ShopServiceStatus,
+    revision: i64,
+    role: Role,
+    hand_off: Option<HandOff>,
+) -> Option<SidecarDocument> {
+    let state = revision_state(status, revision)?;
+    let cut_now = || {
+        let inputs = view.inputs.as_ref().ok().filter(|_| view.hash.as_ref() == Some(&state.hash))?;
+        Some(inputs.facts(&view.subject.name, revision))
+    };
+    let facts = view.stored(revision).map(|stored| stored.facts.clone()).or_else(cut_now)?;
+    Some(SidecarDocument {
+        revision,
+        role,
+        colour: state.colour,
+        role_epoch: status.role_epoch,
+        port: u16::try_from(facts.port).unwrap_or(u16::MAX),
+        protocol: facts.protocol,
+        readiness_path: facts.readiness_path.clone(),
+        readiness_timeout_ms: facts.readiness_timeout_ms,
+        max_connections: facts.max_connections(&view.subject.spec),
+        drain_max_ms: u64::try_from(facts.drain_max.duration().as_millis()).unwrap_or(u64::MAX),
+        hand_off,
+    })
+}
+
+/// Ready pods that have not acknowledged the document in the revision's ConfigMap.
+fn behind<'a>(view: &View<'a>, revision: i64) -> Vec<&'a Pod> {
+    let config = view.config(revision);
+    // Pods with another image take requests too, so that they must acknowledge although they do not count as capacity.
+    view.pods(revision)
+        .filter(|pod| pod.ready && !pod.terminating)
+        .filter(|pod| match (config, &pod.sidecar.acknowledged) {
+            (Some(config), Some(seen)) => seen.generation != config.generation || seen.hash != config.hash,
+            _ => true,
+        })
+        .collect()
+}
+
+/// Whether every ready pod of the revision has acknowledged the document that its ConfigMap holds.
+pub(crate) fn acknowledged(view: &View<'_>, _: &ShopServiceStatus, revision: i64) -> bool {
+    behind(view, revision).is_empty()
+}
+
+/// Whether every ready pod of `from` has acknowledged the addresses of all ready pods of `to`.
+pub(crate) fn endpoints_acknowledged(
+    view: &View<'_>,
+    status: &ShopServiceStatus,
+    from: i64,
+    to: i64,
+) -> bool {
+    let addresses = view.addresses(status, to);
+    view.pods(from).filter(|pod| pod.ready && !pod.terminating).all(|pod| knows(pod, to, &addresses))
+}
+
+/// A ready pod of one of the revisions whose sidecar has not been reached for a while, and what went wrong.
+pub(crate) fn unreachable(view: &View<'_>, revisions: &[i64]) -> Option<(String, String)> {
+    let long = |pod: &&Pod| {
+        let failed = pod.sidecar.failed.as_ref();
+        failed.is_some_and(|failed| after(failed.since, Duration::from_secs(3)) <= view.now)
+    };
+    let of = |revision: &i64| {
+        view.pods(*revision).filter(|pod| pod.ready && !pod.terminating).filter(long).collect::<Vec<_>>()
+    };
+    let pod = revisions.iter().flat_map(of).min_by(|left, right| left.name.cmp(&right.name))?;
+    Some((pod.name.clone(), pod.sidecar.failed.as_ref().map(|failed| failed.message.clone())?))
+}
+
+fn knows(pod: &Pod, to: i64, addresses: &BTreeSet<IpAddr>) -> bool {
+    pod.sidecar.endpoints.as_ref().is_some_and(|seen| seen.to_revision == to && seen.addresses == *addresses)
+}
+
+/// What to push to the revision's ready pods: the document where it is not acknowledged, and addresses. `written` is the
+/// generation that this very plan writes.
+pub(crate) fn pushes(
+    view: &View<'_>,
+    draft: &mut Draft,
+    revision: i64,
+    written: Option<i64>,
+    hand_off: Option<HandOff>,
+) -> Vec<Write> {
+    let mut writes = Vec::new();
+    let Some(generation) = written.or_else(|| view.config(revision).map(|config| config.generation)) else {
+        return writes;
+    };
+    let ready: Vec<&Pod> = view.pods(revision).filter(|pod| pod.ready && !pod.terminating).collect();
+    let late = if written.is_some() { ready.clone() } else { behind(view, revision) };
+    let due = due(view, draft, &late);
+    if !due.is_empty() {
+        writes.push(Write::PushDocument { revision, generation, pods: due });
+    }
+    if let Some(hand_off) = hand_off {
+        let to_revision = hand_off.to_revision;
+        let addresses = view.addresses(&draft.status, to_revision);
+        let unaware: Vec<&Pod> =
+            ready.into_iter().filter(|pod| !knows(pod, to_revision, &addresses)).collect();
+        let pods = self::due(view, draft, &unaware);
+        if !pods.is_empty() {
+            let addresses = addresses.into_iter().collect();
+            writes.push(Write::PushEndpoints { revision, to_revision, addresses, pods });
+        }
+    }
+    writes
+}
+
+/// Those of the pods that may be tried now; the draft wakes for the others.
+fn due(view: &View<'_>, draft: &mut Draft, pods: &[&Pod]) -> Vec<PodTarget> {
+    if !pods.is_empty() {
+        draft.wake(after(view.now, RETRY));
+    }
+    pods.iter()
+        .filter(|pod| pod.sidecar.failed.as_ref().is_none_or(|failed| after(failed.at, RETRY) <= view.now))
+        .filter_map(|pod| Some(PodTarget { uid: pod.uid.clone(), ip: pod.ip? }))
+        .collect()
+}

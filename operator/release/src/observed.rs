@@ -1,0 +1,318 @@
+//! What is in the cluster, as plain data: the operator fills it from its caches.
+//!
+//! Only objects that this ShopService owns are listed; one that has a name it needs and belongs to somebody else is in
+//! [`Observed::taken`]. **The caches must show every write that this leader made for the service before it plans again**;
+//! otherwise a plan could be made from a state that its own writes have already left.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use jiff::Timestamp;
+use shop_crds::{ReleaseDecisionSpec, ReleaseDecisionStatus, status::Colour};
+
+use crate::{
+    document::{Role, SidecarDocument},
+    inputs::{RevisionFacts, SnapshotRef, SourceKind},
+    write::{MaxUnavailable, ObjectRef, ServiceKind},
+};
+
+/// Everything a plan looks at apart from the ShopService itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// The ConfigMaps and Secrets that [`crate::inputs::sources`] names, in that order; one that is not listed counts as unread.
+    pub sources: Vec<Source>,
+    /// ControllerRevisions.
+    pub revisions: Vec<StoredRevision>,
+    /// Immutable copies of sources.
+    pub snapshots: Vec<StoredSnapshot>,
+    /// Deployments, at most one per revision.
+    pub deployments: Vec<Deployment>,
+    /// Pods of all revisions, terminating ones too.
+    pub pods: Vec<Pod>,
+    /// `order`, `order-pods` and `order-preview`, those that exist and are owned.
+    pub services: BTreeMap<ServiceKind, Service>,
+    /// Uids of the pods that the EndpointSlices of the users' Service list as ready.
+    pub endpoints: BTreeSet<String>,
+    /// ConfigMaps with sidecar documents.
+    pub configs: Vec<SidecarConfig>,
+    /// PodDisruptionBudgets.
+    pub budgets: Vec<Budget>,
+    /// Whether the Secret with the sidecars' MAC keys exists.
+    pub keys: bool,
+    /// Whether the ServiceAccount exists.
+    pub account: bool,
+    /// Fingerprint of what the operator would put into a document now beside what is planned here: public push keys and ids of
+    /// MAC keys. A config that was written with another one is written again.
+    pub keys_fingerprint: String,
+    /// ReleaseDecisions that name this service.
+    pub decisions: Vec<Decision>,
+    /// Writes that the API server refused for good (validation, admission, quota), since the last change of the spec.
+    pub refused: Vec<Refusal>,
+    /// Names that are needed and taken by objects of somebody else.
+    pub taken: Vec<ObjectRef>,
+}
+
+/// A ConfigMap or Secret that the spec names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Which of the two it is.
+    pub kind: SourceKind,
+    /// Its name.
+    pub name: String,
+    /// What was found.
+    pub state: SourceState,
+}
+
+/// What was found of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// It is there.
+    Found {
+        /// Hash of its data and binary data.
+        hash: String,
+        /// Bytes of its data, keys included.
+        bytes: u64,
+    },
+    /// It does not exist.
+    Missing,
+    /// It could not be read; nothing is concluded from that, and no revision is cut.
+    Unreadable(String),
+}
+
+/// A ControllerRevision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRevision {
+    /// Number of the revision.
+    pub number: i64,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.creationTimestamp`.
+    pub created: Timestamp,
+    /// What is stored in it beside the rendered template.
+    pub facts: RevisionFacts,
+}
+
+/// An immutable copy of a ConfigMap or Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSnapshot {
+    /// Number of the revision.
+    pub revision: i64,
+    /// Which copy it is.
+    pub snapshot: SnapshotRef,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+}
+
+/// A revision's Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// Number of the revision.
+    pub revision: i64,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// The annotation `shopkeeper.dev/leader-epoch`; 0 where it is missing.
+    pub leader_epoch: i64,
+    /// `spec.replicas`.
+    pub replicas: i32,
+    /// The annotation `shopkeeper.dev/role`.
+    pub role: Option<Role>,
+    /// The annotation `shopkeeper.dev/colour`.
+    pub colour: Option<Colour>,
+    /// Whether it differs from what the operator last wrote (`shopkeeper.dev/written`), replicas included.
+    pub drifted: bool,
+    /// Message of the condition `ReplicaFailure`, when it is true: quota, or pods that admission refuses.
+    pub failure: Option<String>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Number of its revision.
+    pub revision: i64,
+    /// `status.podIP`.
+    pub ip: Option<IpAddr>,
+    /// Condition `Ready`.
+    pub ready: bool,
+    /// `metadata.deletionTimestamp` is set.
+    pub terminating: bool,
+    /// `status.phase` is `Failed`, or the kubelet rejected it: with the reason and message.
+    pub rejected: Option<String>,
+    /// Message of `PodScheduled` when it is false.
+    pub unschedulable: Option<String>,
+    /// Containers, init containers (the sidecar) included.
+    pub containers: Vec<Container>,
+    /// `imageID` of the app's container, as the kubelet reports it.
+    pub image_id: Option<String>,
+    /// What its sidecar said last.
+    pub sidecar: SidecarView,
+}
+
+/// State of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// How often it was restarted.
+    pub restarts: i32,
+    /// `state.waiting`: reason (`ImagePullBackOff`, `CrashLoopBackOff`, …) and message.
+    pub waiting: Option<(String, String)>,
+    /// `state.terminated.exitCode`, while it is not running because it has exited.
+    pub terminated: Option<i32>,
+    /// `lastState.terminated`: exit code of the run before.
+    pub last_exit: Option<i32>,
+}
+
+/// What the operator knows from a pod's sidecar.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SidecarView {
+    /// The document in use, from the last answer to a push; `None` before the first.
+    pub acknowledged: Option<Acknowledged>,
+    /// The hand-off addresses that it acknowledged last, from this leader; `None`: none or unknown, they are pushed again.
+    pub endpoints: Option<EndpointsAcknowledged>,
+    /// The last push that failed, unless a later one succeeded.
+    pub failed: Option<PushFailed>,
+    /// Traffic, from the last answer of `/stats`.
+    pub traffic: Option<Traffic>,
+}
+
+/// What a sidecar has accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Generation of the document in use.
+    pub generation: i64,
+    /// Hash of the document in use.
+    pub hash: String,
+    /// Role epoch of the document in use.
+    pub role_epoch: i64,
+}
+
+/// Hand-off addresses that a sidecar has accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointsAcknowledged {
+    /// The revision they belong to.
+    pub to_revision: i64,
+    /// The addresses.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// A push that failed or was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushFailed {
+    /// When the first of an unbroken row of failures was.
+    pub since: Timestamp,
+    /// When the last one was.
+    pub at: Timestamp,
+    /// What went wrong.
+    pub message: String,
+}
+
+/// Traffic of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// When it was asked.
+    pub at: Timestamp,
+    /// Open inbound connections, idle ones too.
+    pub connections: i64,
+    /// Of those, upgraded ones (WebSocket).
+    pub upgraded: i64,
+    /// Requests and streams that have not ended.
+    pub in_flight: i64,
+    /// Milliseconds since the last request began; `None`: there was none.
+    pub idle_ms: Option<i64>,
+}
+
+/// One of the three Services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// The annotation `shopkeeper.dev/leader-epoch`; 0 where it is missing.
+    pub leader_epoch: i64,
+    /// The revision its selector names; `None` where it names none.
+    pub selects: Option<i64>,
+    /// Whether it differs from what the operator last wrote, its selector included.
+    pub drifted: bool,
+    /// Whether it would be written differently now for the same revision, because `spec.service` or the template of the operator
+    /// changed.
+    pub outdated: bool,
+}
+
+/// A ConfigMap with a sidecar document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SidecarConfig {
+    /// Number of the revision.
+    pub revision: i64,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// The annotation `shopkeeper.dev/leader-epoch`; 0 where it is missing.
+    pub leader_epoch: i64,
+    /// `generation` of the document.
+    pub generation: i64,
+    /// `document_hash` of the document, which acknowledgements repeat.
+    pub hash: String,
+    /// The document, without what the operator adds to it; `None`: it cannot be read, and is written anew.
+    pub document: Option<SidecarDocument>,
+    /// [`Observed::keys_fingerprint`] of when it was written.
+    pub keys_fingerprint: String,
+    /// Whether it differs from what the operator last wrote.
+    pub drifted: bool,
+}
+
+/// A revision's PodDisruptionBudget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Number of the revision.
+    pub revision: i64,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `spec.maxUnavailable`; `None`: something the operator does not write.
+    pub max_unavailable: Option<MaxUnavailable>,
+    /// Whether it differs from what the operator last wrote.
+    pub drifted: bool,
+}
+
+/// A ReleaseDecision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.creationTimestamp`, whole seconds.
+    pub created: Timestamp,
+    /// `spec`.
+    pub spec: ReleaseDecisionSpec,
+    /// `status`.
+    pub status: Option<ReleaseDecisionStatus>,
+}
+
+/// A write that the API server refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was to be written.
+    pub object: ObjectRef,
+    /// When it was refused last.
+    pub at: Timestamp,
+    /// What the API server said.
+    pub message: String,
+}

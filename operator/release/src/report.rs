@@ -1,0 +1,346 @@
+//! What people read: message, readiness, conditions, and what is waited for with the command that would move it.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use shop_crds::{
+    Reason,
+    names::{LABEL_REVISION, LABEL_SERVICE},
+    status::{Blocked, Phase, ReleaseState},
+};
+
+use crate::{
+    abort, handoff, health,
+    inputs::NoInputs,
+    view::{Draft, View, active, after, revision_state},
+    write::ServiceKind,
+};
+
+/// What is waited for, before it is known since when.
+struct Wait {
+    reason: Reason,
+    message: String,
+    next: Option<Timestamp>,
+    command: Option<String>,
+}
+
+impl Wait {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), next: None, command: None }
+    }
+
+    fn until(mut self, next: Timestamp) -> Self {
+        self.next = Some(next);
+        self
+    }
+
+    fn command(mut self, command: String) -> Self {
+        self.command = Some(command);
+        self
+    }
+}
+
+/// Fills in everything that follows from the rest of the status.
+pub(crate) fn describe(view: &View<'_>, draft: &mut Draft, unknown: Option<&str>) {
+    let wait = match unknown {
+        Some(why) => {
+            let message = format!(
+                "the status was lost, and what is in the cluster does not agree: {why}; nothing moves"
+            );
+            Some(Wait::new(Reason::StateUnknown, message).command(command(view, "why", None)))
+        }
+        None => waits(view, draft),
+    };
+    draft.status.observed_generation = Some(view.subject.generation);
+    numbers(view, draft);
+    draft.status.message = Some(wait.as_ref().map_or_else(|| calm(view, draft), |wait| wait.message.clone()));
+    let known = draft.status.blocked.take();
+    draft.status.blocked = wait.map(|wait| {
+        let since =
+            known.filter(|known| known.reason == wait.reason).map_or(view.micro(), |known| known.since);
+        let next_check = wait.next.map(|next| MicroTime(crate::view::to_micros(next)));
+        Blocked { reason: wait.reason, message: wait.message, since, next_check, command: wait.command }
+    });
+    conditions(view, draft);
+}
+
+/// `kubectl shop VERB order --revision 7 -n shop`.
+fn command(view: &View<'_>, verb: &str, revision: Option<i64>) -> String {
+    let revision = revision.map_or(String::new(), |revision| format!(" --revision {revision}"));
+    format!("kubectl shop {verb} {}{revision} -n {}", view.subject.name, view.subject.namespace)
+}
+
+fn numbers(view: &View<'_>, draft: &mut Draft) {
+    let Some(active) = active(&draft.status) else { return };
+    let ready = view.ready(&draft.status, active);
+    draft.status.ready = Some(format!("{ready}/{}", view.subject.replicas()));
+    draft.status.replicas = Some(view.deployment(active).map_or(0, |deployment| deployment.replicas));
+    draft.status.selector = Some(format!("{LABEL_SERVICE}={},{LABEL_REVISION}={active}", view.subject.name));
+    draft.status.active = Some(draft.named(active));
+}
+
+fn calm(view: &View<'_>, draft: &Draft) -> String {
+    match (active(&draft.status), draft.release()) {
+        (_, Some(release)) if release.aborting.is_some() => {
+            format!("users go back from revision {}", release.to)
+        }
+        (_, Some(release)) => format!("revision {} is being released", release.to),
+        (Some(active), None) => {
+            let image = revision_state(&draft.status, active).map_or("", |state| state.image.as_str());
+            format!("revision {active} serves, image {image}")
+        }
+        (None, None) => format!("{} has no revision yet", view.subject.name),
+    }
+}
+
+fn waits(view: &View<'_>, draft: &Draft) -> Option<Wait> {
+    objects(view)
+        .or_else(|| draft.release().and_then(|release| releasing(view, draft, release)))
+        .or_else(|| inputs(view, draft))
+        .or_else(|| images(view, draft))
+}
+
+/// Objects that cannot be written.
+fn objects(view: &View<'_>) -> Option<Wait> {
+    if let Some(taken) = view.observed.taken.first() {
+        let (kind, name) = (taken.kind.as_str(), &taken.name);
+        let message = format!("{kind} {name} exists and is not this ShopService's; delete or rename it");
+        let remove = format!("kubectl delete {} {name} -n {}", kind.to_lowercase(), view.subject.namespace);
+        return Some(Wait::new(Reason::NameTaken, message).command(remove));
+    }
+    let refusal = view.observed.refused.first()?;
+    let message =
+        format!("{} {} is refused: {}", refusal.object.kind.as_str(), refusal.object.name, refusal.message);
+    Some(Wait::new(Reason::ObjectRefused, message).command(command(view, "why", None)))
+}
+
+fn inputs(view: &View<'_>, draft: &Draft) -> Option<Wait> {
+    let why = |wait: Wait| wait.command(command(view, "why", None));
+    match &view.inputs {
+        Err(NoInputs::Missing(kind, name)) => {
+            let kind = crate::ObjectKind::from(*kind).as_str();
+            Some(why(Wait::new(
+                Reason::ConfigMissing,
+                format!("{kind} {name}, which the spec names, does not exist"),
+            )))
+        }
+        Err(NoInputs::TooLarge(kind, name, bytes)) => {
+            let (kind, most) = (crate::ObjectKind::from(*kind).as_str(), crate::inputs::MAX_SOURCE_BYTES);
+            let message =
+                format!("{kind} {name} has {bytes} bytes; at most {most} can be kept with a revision");
+            Some(why(Wait::new(Reason::ConfigTooLarge, message)))
+        }
+        // Nothing is known: what was said before about other things stays unsaid until it is.
+        Err(NoInputs::Unread(_)) => None,
+        Ok(_) => {
+            if let Some(pending) = &draft.status.pending {
+                let due = after(pending.since.0, view.release.settle().duration());
+                let message =
+                    format!("new inputs are cut as a revision once they rest for {}", view.release.settle());
+                return Some(Wait::new(Reason::Settling, message).until(due));
+            }
+            let barred = |state: &&shop_crds::status::RevisionState| {
+                state.barred && Some(&state.hash) == view.hash.as_ref()
+            };
+            let barred = draft.status.revisions.iter().find(barred)?;
+            let ended =
+                barred.outcome.as_ref().map_or(String::new(), |outcome| format!(" ({})", outcome.message));
+            let message = format!(
+                "the spec asks for revision {}, which users have left{ended}; it is not tried again by itself",
+                barred.number
+            );
+            Some(Wait::new(Reason::NotTriedAgain, message).command(command(
+                view,
+                "retry",
+                Some(barred.number),
+            )))
+        }
+    }
+}
+
+fn images(view: &View<'_>, draft: &Draft) -> Option<Wait> {
+    let revisions = [active(&draft.status), draft.release().map(|release| release.to)];
+    let (revision, pod) = revisions
+        .into_iter()
+        .flatten()
+        .find_map(|revision| health::other_image(view, draft, revision).map(|pod| (revision, pod)))?;
+    let message = format!(
+        "pod {pod} runs another image than revision {revision} began with, and does not count; use a fixed tag or a digest"
+    );
+    Some(Wait::new(Reason::ImageChanged, message).command(command(view, "why", None)))
+}
+
+fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<Wait> {
+    let deadline = release
+        .waiting_since
+        .as_ref()
+        .map_or(view.now, |since| after(since.0, view.release.progress_deadline().duration()));
+    let pods = |wait: Wait| if release.from.is_some() { wait.until(deadline) } else { wait };
+    if release.aborting.is_some() {
+        return returning(view, draft, release);
+    }
+    if release.held {
+        let why = release.failing.as_ref().map_or("it failed", |failing| failing.message.as_str());
+        let message = format!("revision {} is held: {why}; abort, promote or retry it", release.to);
+        return Some(Wait::new(Reason::OnHold, message).command(command(view, "abort", Some(release.to))));
+    }
+    if let Some(failing) = &release.failing {
+        return Some(Wait::new(failing.reason, failing.message.clone()).command(command(view, "why", None)));
+    }
+    let to = release.to;
+    let abort = || command(view, "abort", Some(to));
+    match draft.phase() {
+        Phase::Preparing => {
+            let short = view.pods(to).find_map(|pod| pod.unschedulable.clone());
+            let why = short.map_or(String::new(), |why| format!(": {why}"));
+            let message = format!("pods of revision {to} are not ready yet{why}");
+            let command = if release.from.is_some() { abort() } else { command(view, "why", None) };
+            Some(pods(Wait::new(Reason::WaitingForPods, message)).command(command))
+        }
+        Phase::Verifying => {
+            let message = format!("revision {to} is ready; promote or abort it");
+            let promote = command(view, "promote", Some(to));
+            Some(Wait::new(Reason::AwaitingPromotion, message).command(promote))
+        }
+        Phase::Scaling => {
+            let silent = handoff::unreachable(view, &[to])
+                .filter(|_| view.ready(&draft.status, to) >= view.subject.replicas());
+            let wait = silent.map_or_else(
+                || {
+                    Wait::new(
+                        Reason::WaitingForPods,
+                        format!("revision {to} does not have all its pods ready yet"),
+                    )
+                },
+                |(pod, why)| unreachable(&pod, &why),
+            );
+            Some(wait.until(deadline).command(abort()))
+        }
+        Phase::Shifting => Some(sidecars(view, release).until(deadline).command(abort())),
+        Phase::Switching => {
+            let pointed = view.select(&[ServiceKind::Users, ServiceKind::Pods], to);
+            let enough = view.enough_forward(&draft.status, release.from, to);
+            let wait = if pointed || enough {
+                Wait::new(
+                    Reason::WaitingForEndpoints,
+                    format!("EndpointSlices do not show revision {to} alone yet"),
+                )
+            } else {
+                Wait::new(
+                    Reason::WaitingForPods,
+                    format!("revision {to} has too few ready pods to take the users"),
+                )
+            };
+            Some(wait.until(deadline).command(abort()))
+        }
+        _ => old(view, release),
+    }
+}
+
+fn sidecars(view: &View<'_>, release: &ReleaseState) -> Wait {
+    let revisions: Vec<i64> = release.from.into_iter().chain([release.to]).collect();
+    let silent = handoff::unreachable(view, &revisions).map(|(pod, why)| unreachable(&pod, &why));
+    silent.unwrap_or_else(|| {
+        let message = "sidecars have not acknowledged where requests go yet";
+        Wait::new(Reason::WaitingForAcknowledgement, message)
+    })
+}
+
+fn unreachable(pod: &str, why: &str) -> Wait {
+    Wait::new(Reason::SidecarUnreachable, format!("the sidecar of pod {pod} does not answer: {why}"))
+}
+
+/// What the old revision is kept for after the switch.
+fn old(view: &View<'_>, release: &ReleaseState) -> Option<Wait> {
+    let (from, to) = (release.from?, release.to);
+    let rollback = command(view, "rollback", Some(to));
+    Some(match &release.succeeded {
+        None => Wait::new(
+            Reason::KeepingOld,
+            format!("users are with revision {to}; revision {from} stays warm meanwhile"),
+        )
+        .command(rollback),
+        Some(succeeded) => {
+            let due = after(succeeded.0, view.release.keep_old().duration());
+            let draining = release.phase_since.0 > succeeded.0 || due <= view.now;
+            if draining {
+                let message = format!("revision {from} still has requests or connections");
+                let due = health::drained_by(view, from, &release.phase_since);
+                Wait::new(Reason::Draining, message).until(due).command(rollback)
+            } else {
+                let message = format!("revision {to} is stable; revision {from} stays warm for a rollback");
+                Wait::new(Reason::KeepingOld, message).until(due).command(rollback)
+            }
+        }
+    })
+}
+
+fn returning(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<Wait> {
+    let (from, abort) = (release.from?, release.aborting.as_ref()?);
+    if abort.traffic && abort.back_since.is_none() && !abort::may_move(view, draft) {
+        let message = format!(
+            "revision {from} has too few ready pods to go back to; users stay with revision {}",
+            release.to
+        );
+        return Some(Wait::new(Reason::NoWayBack, message).command(command(
+            view,
+            "promote",
+            Some(release.to),
+        )));
+    }
+    let message = format!("revision {} is left for revision {from}: {}", release.to, abort.message);
+    let wait = Wait::new(Reason::Draining, message);
+    Some(match &abort.back_since {
+        Some(back) => wait.until(health::drained_by(view, release.to, back)),
+        None => wait.until(after(abort.since.0, abort::PATIENCE)),
+    })
+}
+
+fn conditions(view: &View<'_>, draft: &mut Draft) {
+    let status = &draft.status;
+    let (ready, reason, message) = match active(status) {
+        None => (false, Reason::Unavailable, "there is no revision yet".to_owned()),
+        Some(active) => {
+            let ready = view.ready(status, active);
+            if view.subject.replicas() > 0 && ready == 0 {
+                (false, Reason::Unavailable, format!("no pod of revision {active} is ready"))
+            } else if ready < view.least() {
+                (false, Reason::Degraded, format!("revision {active} has fewer ready pods than it needs"))
+            } else {
+                (true, Reason::Stable, format!("revision {active} is ready"))
+            }
+        }
+    };
+    let failing = status.release.as_ref().filter(|release| release.from.is_none());
+    let failing = failing.and_then(|release| release.failing.as_ref()).filter(|_| !ready);
+    let (reason, message) =
+        failing.map_or((reason, message), |failing| (Reason::Degraded, failing.message.clone()));
+    let progressing = match &status.release {
+        None => (false, Reason::Stable, "no release runs".to_owned()),
+        Some(release) if release.aborting.is_some() => {
+            (true, Reason::ReleaseAborted, format!("revision {} is left", release.to))
+        }
+        Some(release) => (true, Reason::Releasing, format!("revision {} is being released", release.to)),
+    };
+    let blocked = match &status.blocked {
+        None => (false, Reason::Stable, "nothing is waited for".to_owned()),
+        Some(blocked) => (true, blocked.reason, blocked.message.clone()),
+    };
+    let found = [("Ready", (ready, reason, message)), ("Progressing", progressing), ("Blocked", blocked)];
+    let old = std::mem::take(&mut draft.status.conditions);
+    draft.status.conditions = found
+        .into_iter()
+        .map(|(kind, (is, reason, message))| {
+            let status = if is { "True" } else { "False" };
+            let same = old.iter().find(|known| known.type_ == kind && known.status == status);
+            let changed = Timestamp::from_second(view.now.as_second()).unwrap_or(view.now);
+            Condition {
+                type_: kind.to_owned(),
+                status: status.to_owned(),
+                reason: reason.as_str().to_owned(),
+                message: message.chars().take(1024).collect(),
+                observed_generation: Some(view.subject.generation),
+                last_transition_time: same.map_or(Time(changed), |known| known.last_transition_time.clone()),
+            }
+        })
+        .collect();
+}

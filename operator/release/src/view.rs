@@ -1,0 +1,205 @@
+//! What a plan asks of the subject and the cluster, in the words of a release.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use shop_crds::{
+    Reason, ShopServiceStatus,
+    service::release::Release,
+    status::{Phase, ReleaseState, RevisionRef, RevisionState},
+};
+
+use crate::{
+    Event, Subject,
+    inputs::{Inputs, NoInputs},
+    observed::{Deployment, Observed, Pod, Service, SidecarConfig, StoredRevision},
+    write::{MaxUnavailable, ServiceKind},
+};
+
+/// Subject, cluster and time: what does not change while a plan is made.
+pub(crate) struct View<'a> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) observed: &'a Observed,
+    pub(crate) now: Timestamp,
+    pub(crate) release: Release,
+    pub(crate) inputs: Result<Inputs, NoInputs>,
+    pub(crate) hash: Option<String>,
+}
+
+/// The plan while it is made.
+pub(crate) struct Draft {
+    pub(crate) status: ShopServiceStatus,
+    pub(crate) events: Vec<Event>,
+    wake: Option<Timestamp>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(subject: &'a Subject, observed: &'a Observed, now: Timestamp) -> Self {
+        let inputs = Inputs::resolve(&subject.spec, observed);
+        let hash = inputs.as_ref().ok().map(Inputs::hash);
+        Self { subject, observed, now, release: subject.release(), inputs, hash }
+    }
+
+    /// Highest epoch of a leader that has touched anything of the service.
+    pub(crate) fn seen_epoch(&self, status: &ShopServiceStatus) -> i64 {
+        let services = self.observed.services.values().map(|one| one.leader_epoch);
+        let configs = self.observed.configs.iter().map(|one| one.leader_epoch);
+        let deployments = self.observed.deployments.iter().map(|one| one.leader_epoch);
+        services.chain(configs).chain(deployments).max().unwrap_or(0).max(status.leader_epoch)
+    }
+
+    pub(crate) fn micro(&self) -> MicroTime {
+        MicroTime(self.now)
+    }
+
+    pub(crate) fn stored(&self, revision: i64) -> Option<&'a StoredRevision> {
+        self.observed.revisions.iter().find(|one| one.number == revision)
+    }
+
+    pub(crate) fn deployment(&self, revision: i64) -> Option<&'a Deployment> {
+        self.observed.deployments.iter().find(|one| one.revision == revision)
+    }
+
+    pub(crate) fn config(&self, revision: i64) -> Option<&'a SidecarConfig> {
+        self.observed.configs.iter().find(|one| one.revision == revision)
+    }
+
+    pub(crate) fn service(&self, kind: ServiceKind) -> Option<&'a Service> {
+        self.observed.services.get(&kind)
+    }
+
+    /// Whether Services of these kinds all select the revision.
+    pub(crate) fn select(&self, kinds: &[ServiceKind], revision: i64) -> bool {
+        kinds.iter().all(|kind| self.service(*kind).is_some_and(|service| service.selects == Some(revision)))
+    }
+
+    /// Pods of the revision, terminating ones too.
+    pub(crate) fn pods(&self, revision: i64) -> impl Iterator<Item = &'a Pod> + use<'a> {
+        self.observed.pods.iter().filter(move |pod| pod.revision == revision)
+    }
+
+    /// Pods of the revision that count as capacity: ready, not terminating, and of the image that the revision began with.
+    pub(crate) fn ready_pods(&self, status: &ShopServiceStatus, revision: i64) -> Vec<&'a Pod> {
+        let digest = revision_state(status, revision).and_then(|state| state.digest.clone());
+        self.pods(revision)
+            .filter(|pod| pod.ready && !pod.terminating)
+            .filter(|pod| match (&digest, pod.image_id.as_deref().and_then(digest_of)) {
+                (Some(wanted), Some(runs)) => *wanted == runs,
+                _ => true,
+            })
+            .collect()
+    }
+
+    pub(crate) fn ready(&self, status: &ShopServiceStatus, revision: i64) -> i32 {
+        i32::try_from(self.ready_pods(status, revision).len()).unwrap_or(i32::MAX)
+    }
+
+    /// Addresses of the pods that count as capacity.
+    pub(crate) fn addresses(&self, status: &ShopServiceStatus, revision: i64) -> BTreeSet<IpAddr> {
+        self.ready_pods(status, revision).iter().filter_map(|pod| pod.ip).collect()
+    }
+
+    /// Pods of the revision that may be missing at a time, as its PodDisruptionBudget has it.
+    pub(crate) fn may_miss(&self, revision: i64) -> i32 {
+        let replicas =
+            self.deployment(revision).map_or(self.subject.replicas(), |deployment| deployment.replicas);
+        MaxUnavailable::of(replicas).pods(replicas)
+    }
+
+    /// Ready pods below which a revision of the wanted size does not do its work.
+    pub(crate) fn least(&self) -> i32 {
+        let wanted = self.subject.replicas();
+        if wanted == 0 { 0 } else { (wanted - MaxUnavailable::of(wanted).pods(wanted)).max(1) }
+    }
+
+    /// Whether `to` has enough ready pods for the users that `from` has, going forward.
+    pub(crate) fn enough_forward(&self, status: &ShopServiceStatus, from: Option<i64>, to: i64) -> bool {
+        if self.subject.replicas() == 0 {
+            return true;
+        }
+        let bound = from.map_or(1, |from| self.ready(status, from) - self.may_miss(from));
+        self.ready(status, to) >= bound.max(1)
+    }
+
+    /// Whether `to` has enough ready pods for the users to go back to it from `from`.
+    pub(crate) fn enough_back(&self, status: &ShopServiceStatus, from: i64, to: i64) -> bool {
+        let (left, taken) = (self.ready(status, from), self.ready(status, to));
+        taken >= 1 && (taken >= left - self.may_miss(from) || taken > left) || self.subject.replicas() == 0
+    }
+}
+
+impl Draft {
+    pub(crate) fn new(status: ShopServiceStatus) -> Self {
+        Self { status, events: Vec::new(), wake: None }
+    }
+
+    /// Plan again at this time at the latest.
+    pub(crate) fn wake(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |known| known.min(at)));
+    }
+
+    /// Time until the next plan, at least 10 ms, so that no deadline makes a busy loop.
+    pub(crate) fn requeue(&self, now: Timestamp) -> Option<Duration> {
+        self.wake.map(|at| {
+            Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(10))
+        })
+    }
+
+    pub(crate) fn tell(&mut self, warning: bool, reason: Reason, message: impl Into<String>) {
+        self.events.push(Event { warning, reason, message: message.into() });
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.status.phase.unwrap_or_default()
+    }
+
+    pub(crate) fn release(&self) -> Option<&ReleaseState> {
+        self.status.release.as_ref()
+    }
+
+    /// Begins a phase; `waits` says whether progressDeadline counts in it.
+    pub(crate) fn enter(&mut self, phase: Phase, view: &View<'_>, waits: bool) {
+        self.status.phase = Some(phase);
+        if let Some(release) = &mut self.status.release {
+            release.phase_since = view.micro();
+            release.waiting_since = waits.then(|| view.micro());
+        }
+    }
+
+    pub(crate) fn revision_mut(&mut self, number: i64) -> Option<&mut RevisionState> {
+        self.status.revisions.iter_mut().find(|state| state.number == number)
+    }
+
+    /// The revision by number and label.
+    pub(crate) fn named(&self, number: i64) -> RevisionRef {
+        let colour = revision_state(&self.status, number).map_or("blue", |state| state.colour.as_str());
+        RevisionRef { revision: number, label: format!("r{number} {colour}") }
+    }
+}
+
+/// The status' entry of a revision.
+pub(crate) fn revision_state(status: &ShopServiceStatus, number: i64) -> Option<&RevisionState> {
+    status.revisions.iter().find(|state| state.number == number)
+}
+
+/// Number of the active revision.
+pub(crate) fn active(status: &ShopServiceStatus) -> Option<i64> {
+    status.active.as_ref().map(|active| active.revision)
+}
+
+/// `sha256:…` of an `imageID`; `None` where there is none.
+pub(crate) fn digest_of(image_id: &str) -> Option<String> {
+    let at = image_id.rfind("sha256:")?;
+    image_id.get(at..).map(str::to_owned)
+}
+
+/// Adds a length of time to a time; the far future where it does not fit.
+pub(crate) fn after(time: Timestamp, span: Duration) -> Timestamp {
+    time.checked_add(span).unwrap_or(Timestamp::MAX)
+}
+
+/// Cut to microseconds, as the status keeps it.
+pub(crate) fn to_micros(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}

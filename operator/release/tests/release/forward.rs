@@ -1,0 +1,204 @@
+//! Releases as they are meant to go.
+
+use shop_crds::{
+    Reason,
+    status::{Phase, RevisionResult},
+};
+use shop_release::{ServiceKind, Source, SourceKind, SourceState};
+
+use crate::{
+    running, switched, twice,
+    world::{World, spec},
+};
+
+#[test]
+fn the_first_revision_is_selected_at_once() {
+    let mut world = World::new(spec("good-1", 3));
+    world.run_until(10, |world| world.observed.services.len() == 3);
+    assert_eq!(world.active(), 1);
+    assert_eq!(world.phase(), Phase::Preparing);
+    world.run_until(30, World::stable);
+    assert_eq!(world.status.stable.as_ref().unwrap().revision, 1);
+    assert_eq!(world.status.ready.as_deref(), Some("3/3"));
+    assert!(world.operate().planned.unwrap().requeue.is_none(), "a stable service waits for changes only");
+}
+
+#[test]
+fn a_release_goes_from_one_revision_to_the_next() {
+    let mut world = running(3);
+    world.written.clear();
+    world.image("good-2");
+    world.run_until(120, |world| world.stable() && world.active() == 2);
+    world.run(5);
+    let writes = &world.written;
+    assert!(writes.len() <= 24, "{} writes: {writes:#?}", writes.len());
+    assert_eq!(world.observed.deployments.iter().find(|one| one.revision == 1).unwrap().replicas, 0);
+    let outcome = world.status.revisions[1].outcome.clone().unwrap();
+    assert_eq!(outcome.result, RevisionResult::Completed);
+}
+
+#[test]
+fn a_converged_service_is_left_alone() {
+    let mut world = twice();
+    world.run(30);
+    let before = (world.written.len(), world.status.clone());
+    world.run(100);
+    world.restart();
+    world.run(10);
+    assert_eq!((world.written.len(), world.status.clone()), before, "not even a new leader writes");
+}
+
+#[test]
+fn inputs_settle_before_a_revision_is_cut() {
+    let mut world = running(1);
+    for image in ["good-2", "good-3", "good-4"] {
+        world.image(image);
+        world.run(1);
+        assert_eq!(world.blocked(), Some(Reason::Settling));
+    }
+    world.run_until(60, |world| world.stable() && world.active() == 2);
+    assert_eq!(world.status.revisions[1].image, "good-4");
+    assert_eq!(world.status.last_revision, 2);
+}
+
+#[test]
+fn live_fields_change_without_a_revision() {
+    let mut world = running(2);
+    world.apply(|spec| spec.replicas = 5);
+    world.run_until(30, |world| world.status.ready.as_deref() == Some("5/5"));
+    world.apply(|spec| spec.sidecar = serde_json::from_str(r#"{"maxConnections": 77}"#).unwrap());
+    world.run(2);
+    assert_eq!(world.observed.configs[0].document.as_ref().unwrap().max_connections, 77);
+    let told =
+        |pod: &shop_release::Pod| pod.sidecar.acknowledged.as_ref().map(|seen| seen.generation) == Some(2);
+    assert!(world.observed.pods.iter().all(told), "{}", world.describe());
+    assert_eq!(world.status.last_revision, 1);
+}
+
+#[test]
+fn scaling_in_a_release_moves_both_revisions() {
+    let mut world = running(2);
+    world.manual();
+    world.image("good-2");
+    world.run_until(30, |world| world.blocked() == Some(Reason::AwaitingPromotion));
+    world.apply(|spec| spec.replicas = 4);
+    world.run_until(30, |world| world.observed.deployments[0].replicas == 4);
+    assert_eq!(world.observed.deployments[1].replicas, 1, "the preview keeps its size");
+    world.release(|release| release.promote = shop_crds::service::release::Promote::Automatic);
+    world.run_until(60, |world| world.active() == 2);
+    assert_eq!(world.status.ready.as_deref(), Some("4/4"));
+}
+
+#[test]
+fn the_old_revision_hands_over_until_it_is_gone() {
+    let mut world = switched();
+    world.run(1);
+    let hand_off = world.observed.configs[0].document.as_ref().unwrap().hand_off.unwrap();
+    assert_eq!((hand_off.to_revision, hand_off.share, hand_off.may_serve_locally), (2, 10_000, false));
+    assert_eq!(hand_off.fallback, ServiceKind::Users);
+    world.run_until(60, |world| world.phase() == Phase::Draining || world.stable());
+    world.run_until(60, World::stable);
+    assert_eq!(world.observed.budgets.iter().map(|one| one.revision).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn draining_waits_for_requests_and_no_longer_than_drain_max() {
+    let mut world = running(2);
+    world.linger = 10_000;
+    world.image("good-2");
+    world.run_until(60, |world| world.phase() == Phase::Draining);
+    world.run(50);
+    assert_eq!(world.phase(), Phase::Draining);
+    world.run_until(15, World::stable);
+}
+
+#[test]
+fn equal_inputs_return_to_the_living_revision_under_its_number() {
+    let mut world = twice();
+    world.image("good-1");
+    world.run_until(120, |world| world.stable() && world.active() == 1);
+    assert_eq!(world.status.last_revision, 2);
+    world.image("good-3");
+    world.run_until(120, |world| world.stable() && world.active() == 3);
+}
+
+#[test]
+fn config_is_snapshotted_and_a_change_of_it_is_a_revision() {
+    let mut world = running(1);
+    let source = |hash: &str| Source {
+        kind: SourceKind::ConfigMap,
+        name: "settings".into(),
+        state: SourceState::Found { hash: hash.into(), bytes: 10 },
+    };
+    world.apply(|spec| {
+        spec.config = serde_json::from_str(r#"[{"configMap": "settings", "mountPath": "/etc/x"}]"#).unwrap();
+    });
+    world.observed.sources = vec![Source { state: SourceState::Missing, ..source("") }];
+    world.run(5);
+    assert_eq!(world.blocked(), Some(Reason::ConfigMissing));
+    world.observed.sources = vec![source("a")];
+    world.bump();
+    world.run_until(60, |world| world.stable() && world.active() == 2);
+    world.observed.sources = vec![source("b")];
+    world.bump();
+    world.run_until(60, |world| world.stable() && world.active() == 3);
+    let kept: Vec<&str> = world.observed.snapshots.iter().map(|one| one.snapshot.hash.as_str()).collect();
+    assert_eq!(kept, ["a", "b"]);
+}
+
+#[test]
+fn revisions_past_the_rollback_window_are_removed() {
+    let mut world = running(1);
+    for number in 2..=7 {
+        world.image(&format!("good-{number}"));
+        world.run_until(120, |world| world.stable() && world.active() == number);
+    }
+    world.run(10);
+    let kept: Vec<i64> = world.status.revisions.iter().map(|one| one.number).collect();
+    assert_eq!(kept, [4, 5, 6, 7]);
+    assert_eq!(world.observed.revisions.iter().map(|one| one.number).collect::<Vec<_>>(), [4, 5, 6, 7]);
+    assert_eq!(world.observed.configs.len(), 4);
+    assert_eq!(world.observed.deployments.len(), 4);
+}
+
+#[test]
+fn a_newer_revision_takes_the_place_of_the_candidate() {
+    let mut world = running(2);
+    world.manual();
+    world.image("good-2");
+    world.run_until(30, |world| world.blocked() == Some(Reason::AwaitingPromotion));
+    world.image("good-3");
+    world.run_until(30, |world| {
+        world.blocked() == Some(Reason::AwaitingPromotion) && world.status.last_revision == 3
+    });
+    world.run_until(30, |world| world.observed.pods.iter().all(|pod| pod.revision != 2));
+    assert_eq!(world.active(), 1);
+}
+
+#[test]
+fn after_the_switch_a_newer_revision_waits_for_the_end() {
+    let mut world = switched();
+    world.release(|release| release.keep_old = Some(shop_crds::Span::secs(3600)));
+    world.image("good-3");
+    world.run_until(60, |world| world.stable() && world.active() == 2 || world.active() == 3);
+    world.run_until(120, |world| world.active() == 3);
+}
+
+#[test]
+fn going_back_to_the_active_inputs_ends_the_release() {
+    let mut world = running(2);
+    world.manual();
+    world.image("good-2");
+    world.run_until(30, |world| world.blocked() == Some(Reason::AwaitingPromotion));
+    world.image("good-1");
+    world.run_until(10, World::stable);
+    assert_eq!(world.active(), 1);
+    world.run_until(30, |world| world.status.revisions.len() == 1 && world.observed.revisions.len() == 1);
+}
+
+#[test]
+fn a_service_without_pods_is_released_too() {
+    let mut world = running(0);
+    world.image("good-2");
+    world.run_until(60, |world| world.stable() && world.active() == 2);
+}

@@ -1,0 +1,274 @@
+//! The API server: writes with their preconditions.
+
+use shop_release::{
+    Acknowledged, Budget, Deployment, EndpointsAcknowledged, ObjectKind, Precondition, PushFailed,
+    RevisionFacts, Service, SidecarConfig, SourceState, StoredRevision, StoredSnapshot, Write,
+};
+
+use super::World;
+
+fn meets(precondition: Option<&Precondition>, found: Option<(&str, &str)>) -> Result<(), String> {
+    match (precondition, found) {
+        (None, None) => Ok(()),
+        (Some(wanted), Some((uid, version))) if wanted.uid == uid && wanted.resource_version == version => {
+            Ok(())
+        }
+        (wanted, found) => Err(format!("conflict: wanted {wanted:?}, found {found:?}")),
+    }
+}
+
+fn ids<'a>(uid: &'a str, version: &'a str) -> (&'a str, &'a str) {
+    (uid, version)
+}
+
+impl World {
+    /// One arm per kind of write.
+    #[allow(clippy::too_many_lines)]
+    pub(crate) fn write(&mut self, write: &Write) -> Result<(), String> {
+        let version = self.bump();
+        let uid = self.uid();
+        let epoch = self.subject.leader_epoch;
+        match write {
+            Write::CreateRevision { revision, inputs, facts } => {
+                meets(
+                    None,
+                    self.observed
+                        .revisions
+                        .iter()
+                        .find(|one| one.number == *revision)
+                        .map(|one| ids(&one.uid, &one.resource_version)),
+                )?;
+                assert_eq!(inputs.hash(), facts.hash, "a revision is stored under its own inputs");
+                let facts: RevisionFacts = (**facts).clone();
+                let created = self.now;
+                self.observed.revisions.push(StoredRevision {
+                    number: *revision,
+                    uid,
+                    resource_version: version,
+                    created,
+                    facts,
+                });
+            }
+            Write::CreateSnapshot { revision, snapshot } => {
+                let source = self
+                    .observed
+                    .sources
+                    .iter()
+                    .find(|one| one.name == snapshot.source && one.kind == snapshot.kind);
+                match source.map(|source| &source.state) {
+                    Some(SourceState::Found { hash, .. }) if *hash == snapshot.hash => {}
+                    other => return Err(format!("the source of {snapshot:?} is {other:?} now")),
+                }
+                let snapshot = snapshot.clone();
+                self.observed.snapshots.push(StoredSnapshot {
+                    revision: *revision,
+                    snapshot,
+                    uid,
+                    resource_version: version,
+                });
+            }
+            Write::CreateAccount => self.observed.account = true,
+            Write::CreateKeys => self.observed.keys = true,
+            Write::WriteConfig { document, generation, replaces } => {
+                let at = self.observed.configs.iter().position(|one| one.revision == document.revision);
+                let found = at.map(|at| &self.observed.configs[at]);
+                meets(replaces.as_ref(), found.map(|one| ids(&one.uid, &one.resource_version)))?;
+                assert!(found.is_none_or(|one| one.generation < *generation), "generations rise");
+                let written = SidecarConfig {
+                    revision: document.revision,
+                    uid: found.map_or(uid, |one| one.uid.clone()),
+                    resource_version: version,
+                    leader_epoch: epoch,
+                    generation: *generation,
+                    hash: format!("{generation}/{document:?}"),
+                    document: Some((**document).clone()),
+                    keys_fingerprint: self.observed.keys_fingerprint.clone(),
+                    drifted: false,
+                };
+                match at {
+                    Some(at) => self.observed.configs[at] = written,
+                    None => self.observed.configs.push(written),
+                }
+            }
+            Write::PushDocument { revision, generation, pods } => {
+                let config = self.observed.configs.iter().find(|one| one.revision == *revision).cloned();
+                for target in pods {
+                    self.push(&target.uid, |pod| {
+                        let Some(config) = config.as_ref().filter(|config| config.generation == *generation)
+                        else {
+                            return;
+                        };
+                        let role_epoch = config.document.as_ref().map_or(0, |document| document.role_epoch);
+                        let (generation, hash) = (config.generation, config.hash.clone());
+                        pod.sidecar.acknowledged = Some(Acknowledged { generation, hash, role_epoch });
+                    });
+                }
+            }
+            Write::PushEndpoints { to_revision, addresses, pods, .. } => {
+                for target in pods {
+                    self.push(&target.uid, |pod| {
+                        let addresses = addresses.iter().copied().collect();
+                        pod.sidecar.endpoints =
+                            Some(EndpointsAcknowledged { to_revision: *to_revision, addresses });
+                    });
+                }
+            }
+            Write::WriteDeployment { revision, replicas, role, colour, replaces } => {
+                let at = self.observed.deployments.iter().position(|one| one.revision == *revision);
+                let found = at.map(|at| &self.observed.deployments[at]);
+                meets(replaces.as_ref(), found.map(|one| ids(&one.uid, &one.resource_version)))?;
+                let written = Deployment {
+                    revision: *revision,
+                    uid: found.map_or(uid, |one| one.uid.clone()),
+                    resource_version: version,
+                    leader_epoch: epoch,
+                    replicas: *replicas,
+                    role: Some(*role),
+                    colour: Some(*colour),
+                    drifted: false,
+                    failure: None,
+                };
+                match at {
+                    Some(at) => self.observed.deployments[at] = written,
+                    None => self.observed.deployments.push(written),
+                }
+            }
+            Write::WriteService { service, selects, replaces } => {
+                let found = self.observed.services.get(service);
+                meets(replaces.as_ref(), found.map(|one| ids(&one.uid, &one.resource_version)))?;
+                let uid = found.map_or(uid, |one| one.uid.clone());
+                let selects = Some(*selects);
+                let written = Service {
+                    uid,
+                    resource_version: version,
+                    leader_epoch: epoch,
+                    selects,
+                    drifted: false,
+                    outdated: false,
+                };
+                self.observed.services.insert(*service, written);
+            }
+            Write::WriteBudget { revision, max_unavailable, replaces } => {
+                let found = self.observed.budgets.iter().find(|one| one.revision == *revision);
+                meets(replaces.as_ref(), found.map(|one| ids(&one.uid, &one.resource_version)))?;
+                self.observed.budgets.retain(|one| one.revision != *revision);
+                let max_unavailable = Some(*max_unavailable);
+                let revision = *revision;
+                self.observed.budgets.push(Budget {
+                    revision,
+                    uid,
+                    resource_version: version,
+                    max_unavailable,
+                    drifted: false,
+                });
+            }
+            Write::Stamp { object, precondition } => {
+                self.stamp(object.kind, &object.name, precondition, &version)?;
+            }
+            Write::Delete { object, precondition } => self.delete(object.kind, &object.name, precondition)?,
+            Write::WriteDecision { name, precondition, status } => {
+                let decision = self
+                    .observed
+                    .decisions
+                    .iter_mut()
+                    .find(|one| one.name == *name)
+                    .ok_or("no such decision")?;
+                meets(Some(precondition), Some(ids(&decision.uid, &decision.resource_version)))?;
+                decision.status = Some((**status).clone());
+                decision.resource_version = version;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, uid: &str, accept: impl FnOnce(&mut shop_release::Pod)) {
+        let now = self.now;
+        let mute = self.mute.contains(uid);
+        let Some(pod) = self.observed.pods.iter_mut().find(|pod| pod.uid == uid) else { return };
+        if mute || !pod.ready {
+            let since = pod.sidecar.failed.as_ref().map_or(now, |failed| failed.since);
+            pod.sidecar.failed = Some(PushFailed { since, at: now, message: "connection refused".into() });
+        } else {
+            pod.sidecar.failed = None;
+            accept(pod);
+        }
+    }
+
+    fn stamp(
+        &mut self,
+        kind: ObjectKind,
+        name: &str,
+        wanted: &Precondition,
+        version: &str,
+    ) -> Result<(), String> {
+        let epoch = self.subject.leader_epoch;
+        macro_rules! stamp {
+            ($found:expr) => {{
+                let found = $found.ok_or("no such object")?;
+                meets(Some(wanted), Some(ids(&found.uid, &found.resource_version)))?;
+                found.leader_epoch = epoch;
+                found.resource_version = version.to_owned();
+            }};
+        }
+        match kind {
+            ObjectKind::Service => {
+                stamp!(
+                    self.observed
+                        .services
+                        .iter_mut()
+                        .find(|(kind, _)| kind.name("order") == name)
+                        .map(|(_, one)| one)
+                );
+            }
+            ObjectKind::Deployment => {
+                stamp!(
+                    self.observed
+                        .deployments
+                        .iter_mut()
+                        .find(|one| format!("order-r{}", one.revision) == name)
+                );
+            }
+            ObjectKind::ConfigMap => {
+                stamp!(
+                    self.observed
+                        .configs
+                        .iter_mut()
+                        .find(|one| format!("order-r{}-sidecar", one.revision) == name)
+                );
+            }
+            other => return Err(format!("{other:?} is not stamped")),
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, kind: ObjectKind, name: &str, wanted: &Precondition) -> Result<(), String> {
+        macro_rules! delete {
+            ($list:expr, $name:expr) => {{
+                let at = $list.iter().position($name).ok_or("no such object")?;
+                meets(Some(wanted), Some(ids(&$list[at].uid, &$list[at].resource_version)))?;
+                let _ = $list.remove(at);
+            }};
+        }
+        let observed = &mut self.observed;
+        match kind {
+            ObjectKind::Deployment => {
+                delete!(observed.deployments, |one| format!("order-r{}", one.revision) == name);
+            }
+            ObjectKind::ControllerRevision => {
+                delete!(observed.revisions, |one| format!("order-r{}", one.number) == name);
+            }
+            ObjectKind::PodDisruptionBudget => {
+                delete!(observed.budgets, |one| format!("order-r{}", one.revision) == name);
+            }
+            ObjectKind::ConfigMap if name.ends_with("-sidecar") => {
+                delete!(observed.configs, |one| format!("order-r{}-sidecar", one.revision) == name);
+            }
+            ObjectKind::ConfigMap | ObjectKind::Secret => {
+                delete!(observed.snapshots, |one| one.snapshot.name == name);
+            }
+            ObjectKind::ReleaseDecision => delete!(observed.decisions, |one| one.name == name),
+            other => return Err(format!("{other:?} is not deleted")),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,362 @@
+//! A cluster in memory: objects with versions, pods that start, sidecars that acknowledge, and an operator that reads late,
+//! fails and crashes.
+#![allow(dead_code)]
+
+mod apply;
+mod check;
+mod pods;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use shop_crds::{
+    ReleaseDecisionSpec, ShopServiceSpec, ShopServiceStatus, Verb,
+    service::release::{OnFailure, Promote, Release},
+};
+use shop_release::{Decision, Observed, Plan, Subject, Write, plan};
+
+/// Numbers from a seed: the same story each time.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides.max(1)
+    }
+
+    pub(crate) fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+/// What one pass of the operator did.
+#[derive(Debug, Default)]
+pub(crate) struct Pass {
+    pub(crate) planned: Option<Plan>,
+    pub(crate) failed: Option<String>,
+    pub(crate) changed: bool,
+}
+
+/// Everything that was, at a moment: what a cache may still show.
+#[derive(Clone)]
+struct Snapshot {
+    version: u64,
+    subject: Subject,
+    status: ShopServiceStatus,
+    observed: Observed,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Timestamp,
+    pub(crate) subject: Subject,
+    pub(crate) status: ShopServiceStatus,
+    pub(crate) observed: Observed,
+    pub(crate) version: u64,
+    pub(crate) uids: u64,
+    /// Writes that reached the API server, pushes not counted; status writes included.
+    pub(crate) written: Vec<String>,
+    pub(crate) events: Vec<shop_release::Event>,
+    /// Version of the last write of the operator's leader.
+    own: u64,
+    past: Vec<Snapshot>,
+    born: BTreeMap<String, Timestamp>,
+    /// Pods with a sidecar that does not answer.
+    pub(crate) mute: BTreeSet<String>,
+    /// Pods that were made unready.
+    pub(crate) sick: BTreeSet<String>,
+    /// How long a terminating pod takes.
+    pub(crate) farewell: SignedDuration,
+    /// Requests that stay in flight on pods that lose their users, in seconds.
+    pub(crate) linger: i64,
+    left: BTreeMap<i64, Timestamp>,
+    next_ip: u32,
+}
+
+pub(crate) fn spec(image: &str, replicas: i32) -> ShopServiceSpec {
+    let text = serde_json::json!({
+        "image": image, "port": 8080, "replicas": replicas,
+        "release": {"keepOld": "5s", "drain": {"max": "60s"}, "progressDeadline": "120s"}
+    });
+    serde_json::from_value(text).unwrap()
+}
+
+impl World {
+    pub(crate) fn new(spec: ShopServiceSpec) -> Self {
+        let subject = Subject {
+            namespace: "shop".into(),
+            name: "order".into(),
+            uid: "uid-order".into(),
+            generation: 1,
+            resource_version: "1".into(),
+            deleting: false,
+            spec,
+            leader_epoch: 1,
+        };
+        let mut world = Self {
+            now: "2026-01-01T00:00:00.25Z".parse().unwrap(),
+            subject,
+            status: ShopServiceStatus::default(),
+            observed: Observed { keys_fingerprint: "keys".into(), ..Observed::default() },
+            version: 1,
+            uids: 0,
+            written: Vec::new(),
+            events: Vec::new(),
+            own: 0,
+            past: Vec::new(),
+            born: BTreeMap::new(),
+            mute: BTreeSet::new(),
+            sick: BTreeSet::new(),
+            farewell: SignedDuration::from_secs(3),
+            linger: 0,
+            left: BTreeMap::new(),
+            next_ip: 1,
+        };
+        world.remember();
+        world
+    }
+
+    pub(crate) fn bump(&mut self) -> String {
+        self.version += 1;
+        self.version.to_string()
+    }
+
+    pub(crate) fn uid(&mut self) -> String {
+        self.uids += 1;
+        format!("uid-{}", self.uids)
+    }
+
+    /// The user applies another spec.
+    pub(crate) fn apply(&mut self, change: impl FnOnce(&mut ShopServiceSpec)) {
+        change(&mut self.subject.spec);
+        self.subject.generation += 1;
+        self.subject.resource_version = self.bump();
+    }
+
+    pub(crate) fn release(&mut self, change: impl FnOnce(&mut Release)) {
+        self.apply(|spec| change(spec.release.get_or_insert_default()));
+    }
+
+    pub(crate) fn manual(&mut self) {
+        self.release(|release| release.promote = Promote::Manual);
+    }
+
+    pub(crate) fn hold(&mut self) {
+        self.release(|release| release.on_failure = OnFailure::Hold);
+    }
+
+    pub(crate) fn image(&mut self, image: &str) {
+        self.apply(|spec| image.clone_into(&mut spec.image));
+    }
+
+    /// Somebody decides; returns the decision's name.
+    pub(crate) fn decide(&mut self, verb: Verb, revision: i64) -> String {
+        let name = format!("decision-{}", self.uids);
+        let decision = Decision {
+            name: name.clone(),
+            uid: self.uid(),
+            resource_version: self.bump(),
+            created: Timestamp::from_second(self.now.as_second()).unwrap(),
+            spec: ReleaseDecisionSpec {
+                service: "order".into(),
+                verb,
+                revision,
+                digest: None,
+                actor: format!("{}-{revision}", verb.as_str()),
+                reason: None,
+            },
+            status: None,
+        };
+        self.observed.decisions.push(decision);
+        name
+    }
+
+    pub(crate) fn decision(&self, name: &str) -> &Decision {
+        self.observed.decisions.iter().find(|decision| decision.name == name).unwrap()
+    }
+
+    pub(crate) fn outcome(
+        &self,
+        name: &str,
+    ) -> (Option<shop_crds::DecisionOutcome>, Option<shop_crds::Reason>) {
+        let status = self.decision(name).status.clone().unwrap_or_default();
+        (status.outcome, status.reason)
+    }
+
+    fn remember(&mut self) {
+        self.past.push(Snapshot {
+            version: self.version,
+            subject: self.subject.clone(),
+            status: self.status.clone(),
+            observed: self.observed.clone(),
+        });
+        if self.past.len() > 6 {
+            self.past.remove(0);
+        }
+    }
+
+    /// Time passes in the cluster.
+    pub(crate) fn pass(&mut self, millis: i64) {
+        self.now += SignedDuration::from_millis(millis);
+        self.run_pods();
+        self.remember();
+    }
+
+    /// The operator starts anew: a higher epoch, and nothing known of the sidecars.
+    pub(crate) fn restart(&mut self) {
+        self.subject.leader_epoch += 1;
+        for pod in &mut self.observed.pods {
+            pod.sidecar = shop_release::SidecarView::default();
+        }
+        self.own = self.version;
+        self.past.clear();
+        self.remember();
+    }
+
+    /// One pass of the operator from what is there now.
+    pub(crate) fn operate(&mut self) -> Pass {
+        self.operate_with(0, None, None)
+    }
+
+    /// One pass from a read that is `lag` steps old, if its own writes are in it, which crashes before write number
+    /// `crash` (0: the status), or whose write number `fails` is refused.
+    pub(crate) fn operate_with(&mut self, lag: usize, crash: Option<usize>, fails: Option<usize>) -> Pass {
+        self.past.pop();
+        self.remember();
+        let at = self.past.len().saturating_sub(1 + lag);
+        let mut read = self.past[at].clone();
+        if read.version < self.own {
+            read = self.past.last().unwrap().clone();
+        }
+        read.subject.leader_epoch = self.subject.leader_epoch;
+        let made = plan(&read.subject, &read.observed, &read.status, self.now);
+        let again = plan(&read.subject, &read.observed, &read.status, self.now);
+        assert_eq!(made, again, "a plan is a function of its arguments");
+        let mut pass = Pass { planned: Some(made.clone()), ..Pass::default() };
+        let stop = |number: usize| (crash == Some(number), fails == Some(number));
+        if made.status != read.status {
+            match stop(0) {
+                (true, _) => return pass,
+                (_, true) => {
+                    pass.failed = Some("status refused".into());
+                    return pass;
+                }
+                _ => {}
+            }
+            if read.subject.resource_version != self.subject.resource_version {
+                pass.failed = Some("status conflict".into());
+                return pass;
+            }
+            self.check_status(&made.status);
+            self.status = made.status.clone();
+            let text = serde_json::to_string(&self.status).unwrap();
+            assert_eq!(
+                serde_json::from_str::<ShopServiceStatus>(&text).unwrap(),
+                self.status,
+                "survives the API server"
+            );
+            self.subject.resource_version = self.bump();
+            self.own = self.version;
+            self.written.push(format!("status {:?}", self.status.phase.unwrap_or_default()));
+            pass.changed = true;
+        }
+        for (number, write) in made.writes.iter().enumerate() {
+            match stop(number + 1) {
+                (true, _) => return pass,
+                (_, true) => {
+                    pass.failed = Some(format!("{write:?} failed"));
+                    return pass;
+                }
+                _ => {}
+            }
+            self.check_write(&read.observed, write);
+            if let Err(why) = self.write(write) {
+                pass.failed = Some(why);
+                break;
+            }
+            pass.changed = true;
+            if !matches!(write, Write::PushDocument { .. } | Write::PushEndpoints { .. }) {
+                self.own = self.version;
+                let object =
+                    write.object("order").map(|object| format!("{} {}", object.kind.as_str(), object.name));
+                self.written.push(object.unwrap_or_default());
+            }
+        }
+        self.events.extend(made.events);
+        pass
+    }
+
+    /// Lets operator and cluster run until `done`, at most for so many seconds.
+    pub(crate) fn run_until(&mut self, seconds: i64, done: impl Fn(&Self) -> bool) {
+        let end = self.now + SignedDuration::from_secs(seconds);
+        while self.now < end {
+            // The operator plans again at once after it has written something.
+            for _ in 0..40 {
+                if !self.operate().changed || done(self) {
+                    break;
+                }
+            }
+            if done(self) {
+                return;
+            }
+            self.pass(100);
+        }
+        panic!("not done in {seconds} s: {}", self.describe());
+    }
+
+    pub(crate) fn run(&mut self, seconds: i64) {
+        let end = self.now + SignedDuration::from_secs(seconds);
+        while self.now < end {
+            for _ in 0..40 {
+                if !self.operate().changed {
+                    break;
+                }
+            }
+            self.pass(100);
+        }
+    }
+
+    pub(crate) fn active(&self) -> i64 {
+        self.status.active.as_ref().map_or(0, |active| active.revision)
+    }
+
+    pub(crate) fn stable(&self) -> bool {
+        self.status.phase == Some(shop_crds::status::Phase::Stable) && self.status.release.is_none()
+    }
+
+    pub(crate) fn phase(&self) -> shop_crds::status::Phase {
+        self.status.phase.unwrap_or_default()
+    }
+
+    pub(crate) fn blocked(&self) -> Option<shop_crds::Reason> {
+        self.status.blocked.as_ref().map(|blocked| blocked.reason)
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let status = serde_json::to_string_pretty(&self.status).unwrap();
+        let pods: Vec<String> = self
+            .observed
+            .pods
+            .iter()
+            .map(|pod| {
+                format!(
+                    "{} r{} ready={} gone={} {:?}",
+                    pod.name, pod.revision, pod.ready, pod.terminating, pod.sidecar
+                )
+            })
+            .collect();
+        format!(
+            "at {} status {status}\nservices {:?}\ndeployments {:?}\npods {pods:#?}\nconfigs {:?}\nendpoints {:?}",
+            self.now,
+            self.observed.services,
+            self.observed.deployments,
+            self.observed.configs,
+            self.observed.endpoints
+        )
+    }
+}
