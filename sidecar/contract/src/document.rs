@@ -1,0 +1,273 @@
+//! The document that tells a sidecar what it is and what to do with requests.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the document's shape. A sidecar refuses one that is newer than its own.
+pub const SCHEMA: i32 = 1;
+
+/// Longest list of hand-off addresses that is accepted.
+const MAX_ADDRESSES: usize = 2_000;
+
+/// What a sidecar is told: one document per revision, with a rising `generation`.
+///
+/// It holds nothing secret: keys are named by id, and lie in the Secret that is mounted beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Document {
+    /// [`SCHEMA`] of the writer.
+    pub schema: i32,
+    /// Whom the document is for.
+    pub identity: Identity,
+    /// Epoch of the operator's leader that wrote it. Lower than the last accepted one: refused.
+    pub leader_epoch: i64,
+    /// Rises with every change of this revision's document.
+    pub generation: i64,
+    /// What the revision is in the release.
+    pub role: Role,
+    /// Label of metrics and logs.
+    pub colour: Colour,
+    /// Per service, rises at each promotion or abort: the fencing token for background work.
+    pub role_epoch: i64,
+    /// Where and how the app listens.
+    pub app: App,
+    /// Connections beyond this many are answered 503.
+    pub max_connections: u32,
+    /// Longest drain of inbound traffic, in milliseconds.
+    pub drain_max_ms: u64,
+    /// Share of requests that another revision answers; absent outside of a release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_off: Option<HandOff>,
+    /// Keys that may sign a push.
+    pub push_keys: PublicKeys,
+    /// Ids of the keys for the hand-over header's MAC.
+    pub handover_keys: HandoverKeys,
+}
+
+/// Namespace, service and revision a document or a push is for. A sidecar refuses any other than its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Identity {
+    /// Namespace of the ShopService.
+    pub namespace: String,
+    /// Name of the ShopService.
+    pub service: String,
+    /// Uid of the ShopService: a service made anew under the same name is another one.
+    pub service_uid: String,
+    /// The revision.
+    pub revision: i64,
+}
+
+/// What a revision is in a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// Will become active.
+    Candidate,
+    /// The users' Service selects it.
+    Active,
+    /// Was active; kept warm or draining.
+    Retiring,
+}
+
+impl Role {
+    /// The word for it in labels and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Active => "active",
+            Self::Retiring => "retiring",
+        }
+    }
+}
+
+/// One of the two colours of a blue-green release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Colour {
+    /// The first revision's.
+    Blue,
+    /// The other one.
+    Green,
+}
+
+impl Colour {
+    /// The word for it in labels and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blue => "blue",
+            Self::Green => "green",
+        }
+    }
+}
+
+/// Where the app listens, and what it speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct App {
+    /// On 127.0.0.1.
+    pub port: u16,
+    /// What the sidecar speaks to it.
+    pub protocol: Protocol,
+    /// How the sidecar asks the app whether it is ready.
+    pub readiness: Readiness,
+}
+
+/// How the sidecar asks the app whether it is ready, each time the kubelet asks the sidecar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Readiness {
+    /// Path of a GET, answered with 200 to 399 when ready; absent: a TCP connection is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Longest wait for the answer, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// What is spoken to the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    /// HTTP/1.1; HTTP/2 without TLS for `content-type: application/grpc`.
+    Http,
+    /// HTTP/2 without TLS.
+    Grpc,
+}
+
+/// Whom to hand requests to, and how many of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HandOff {
+    /// The revision that answers them.
+    pub to_revision: i64,
+    /// Share in parts per 10,000: 10,000 hands over every request.
+    pub share: u32,
+    /// `host:port` of a Service that leads to the revision, used when no pushed address answers.
+    pub fallback: String,
+    /// Whether a request that cannot be handed over and was not sent may be answered here: true before the switch.
+    pub may_serve_locally: bool,
+}
+
+/// Addresses of the revision that requests are handed to; pushed, never stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoints {
+    /// Whom the list is for.
+    pub identity: Identity,
+    /// Epoch of the operator's leader that sent it.
+    pub leader_epoch: i64,
+    /// Rises with every list that is sent to a revision within one leader epoch.
+    pub sequence: i64,
+    /// The revision the addresses belong to.
+    pub to_revision: i64,
+    /// Inbound ports of its ready pods.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Ed25519 public keys, 32 bytes each, in base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PublicKeys {
+    /// The key in use.
+    pub current: String,
+    /// The key that is going to be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Ids of MAC keys: file names in the mounted Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HandoverKeys {
+    /// The key to make MACs with, and to accept.
+    pub current: String,
+    /// A key to accept as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Why a document or a list of endpoints is refused whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDocument {
+    /// Written for a newer sidecar.
+    #[error(
+        "schema {0} is newer than this sidecar's {SCHEMA}; restart the service's pods with a newer sidecar"
+    )]
+    Schema(i32),
+    /// A number outside of its range.
+    #[error("{field} must be {expected}, but is {found}")]
+    Range {
+        /// The field's name in JSON.
+        field: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: i64,
+    },
+    /// A text that must not be empty or too long.
+    #[error("{0} must be 1 to 253 characters")]
+    Text(&'static str),
+    /// Hand-off to the revision itself.
+    #[error("handOff.toRevision is the revision itself")]
+    HandOffToSelf,
+}
+
+impl Document {
+    /// Checks what the types do not.
+    pub fn validate(&self) -> Result<(), InvalidDocument> {
+        if self.schema > SCHEMA {
+            return Err(InvalidDocument::Schema(self.schema));
+        }
+        self.identity.validate()?;
+        at_least_one("leaderEpoch", self.leader_epoch)?;
+        at_least_one("generation", self.generation)?;
+        at_least_one("app.port", self.app.port.into())?;
+        at_least_one("maxConnections", self.max_connections.into())?;
+        text("pushKeys.current", &self.push_keys.current)?;
+        text("handoverKeys.current", &self.handover_keys.current)?;
+        if let Some(hand_off) = &self.hand_off {
+            if hand_off.to_revision == self.identity.revision {
+                return Err(InvalidDocument::HandOffToSelf);
+            }
+            at_least_one("handOff.toRevision", hand_off.to_revision)?;
+            text("handOff.fallback", &hand_off.fallback)?;
+            if hand_off.share > 10_000 {
+                let found = hand_off.share.into();
+                return Err(InvalidDocument::Range { field: "handOff.share", expected: "0 to 10000", found });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Endpoints {
+    /// Checks what the types do not.
+    pub fn validate(&self) -> Result<(), InvalidDocument> {
+        self.identity.validate()?;
+        at_least_one("leaderEpoch", self.leader_epoch)?;
+        at_least_one("sequence", self.sequence)?;
+        if self.addresses.len() > MAX_ADDRESSES {
+            let found = i64::try_from(self.addresses.len()).unwrap_or(i64::MAX);
+            return Err(InvalidDocument::Range { field: "addresses", expected: "at most 2000", found });
+        }
+        Ok(())
+    }
+}
+
+impl Identity {
+    fn validate(&self) -> Result<(), InvalidDocument> {
+        text("identity.namespace", &self.namespace)?;
+        text("identity.service", &self.service)?;
+        text("identity.serviceUid", &self.service_uid)?;
+        at_least_one("identity.revision", self.revision)
+    }
+}
+
+fn at_least_one(field: &'static str, found: i64) -> Result<(), InvalidDocument> {
+    if found < 1 { Err(InvalidDocument::Range { field, expected: "at least 1", found }) } else { Ok(()) }
+}
+
+fn text(field: &'static str, value: &str) -> Result<(), InvalidDocument> {
+    if (1..=253).contains(&value.len()) { Ok(()) } else { Err(InvalidDocument::Text(field)) }
+}

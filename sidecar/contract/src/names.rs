@@ -1,0 +1,70 @@
+//! Ports, paths, headers and environment variables that both sides rely on.
+
+/// Ports of the sidecar. A service's own port must be another one.
+pub mod ports {
+    /// Inbound: HTTP/1.1, HTTP/2, gRPC, WebSocket.
+    pub const INBOUND: u16 = 9440;
+    /// Outbound, loopback only.
+    pub const OUTBOUND: u16 = 9441;
+    /// Probes, metrics, statistics, configuration.
+    pub const ADMIN: u16 = 9442;
+}
+
+/// Paths of the admin port.
+pub mod paths {
+    /// App and sidecar can serve.
+    pub const READY: &str = "/readyz";
+    /// The sidecar's listeners are up.
+    pub const LIVE: &str = "/livez";
+    /// Prometheus text format.
+    pub const METRICS: &str = "/metrics";
+    /// [`crate::Stats`] as JSON.
+    pub const STATS: &str = "/stats";
+    /// The app's preStop hook: answers when the inbound side is idle.
+    pub const DRAIN: &str = "/drain";
+    /// The role of this pod, for background work; long poll with `?epoch=N`.
+    pub const ROLE: &str = "/role";
+    /// A signed [`crate::Push`]; answers with a [`crate::Acknowledgement`].
+    pub const CONFIG: &str = "/config";
+}
+
+/// Headers of requests and answers.
+pub mod headers {
+    /// A request handed over by another revision: who it came from, under the service's MAC.
+    pub const HANDOVER: &str = "x-shop-handover";
+    /// Why the sidecar itself answered; one word of [`super::reasons`].
+    pub const REASON: &str = "x-shop-reason";
+    /// The request's identity in logs, made where it is missing.
+    pub const REQUEST_ID: &str = "x-request-id";
+}
+
+/// The closed list of words in [`headers::REASON`].
+pub mod reasons {
+    /// The pod stops and takes nothing new.
+    pub const DRAINING: &str = "draining";
+    /// The app could not be reached.
+    pub const APP_UNREACHABLE: &str = "app-unreachable";
+    /// The app closed the connection before it answered.
+    pub const APP_RESET: &str = "app-reset";
+    /// More connections than `sidecar.maxConnections`.
+    pub const TOO_MANY_CONNECTIONS: &str = "too-many-connections";
+    /// The request itself is malformed.
+    pub const BAD_REQUEST: &str = "bad-request";
+    /// Protocol or method that the sidecar does not pass on.
+    pub const NOT_SUPPORTED: &str = "not-supported";
+    /// All of them, for metrics that want a closed label set.
+    pub const ALL: [&str; 6] =
+        [DRAINING, APP_UNREACHABLE, APP_RESET, TOO_MANY_CONNECTIONS, BAD_REQUEST, NOT_SUPPORTED];
+}
+
+/// Environment variables by which the operator starts a sidecar.
+pub mod env {
+    /// Directory with `document.json`: the mounted ConfigMap.
+    pub const CONFIG_DIR: &str = "SHOP_CONFIG_DIR";
+    /// Directory with one file per MAC key, named by key id: the mounted Secret.
+    pub const KEYS_DIR: &str = "SHOP_KEYS_DIR";
+    /// Directory that outlives the container: the emptyDir with the last accepted document.
+    pub const STATE_DIR: &str = "SHOP_STATE_DIR";
+    /// File name of the document in the first and the last of these.
+    pub const DOCUMENT_FILE: &str = "document.json";
+}
