@@ -1,0 +1,8 @@
+//! State machines of traffic: which share of requests goes elsewhere, which endpoint gets one, and when a pod is drained.
+//!
+//! Nothing here does I/O or reads a clock: `now` is an argument, a [`core::time::Duration`] since any fixed moment that the
+//! caller chooses once. So every rule is tested by calling it.
+
+pub mod balance;
+pub mod drain;
+pub mod split;

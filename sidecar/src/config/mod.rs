@@ -1,0 +1,240 @@
+//! What the sidecar is told: which documents and endpoint lists are accepted, and what follows from the one in use.
+//!
+//! Requests read a [`Snapshot`] once, at their begin, and go by it to their end. Everything that a request needs is
+//! resolved when the snapshot is made.
+
+pub mod accept;
+mod files;
+mod signature;
+pub mod watch;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use shop_contract::{Acknowledgement, Document, Endpoints, Identity, Push, document_hash};
+use tokio::sync::watch as channel;
+
+use crate::handover::MacKeys;
+use crate::settings::Settings;
+use crate::telemetry::{RevisionMetrics, Telemetry};
+use crate::upstream::{Upstream, hand_off::Route};
+use accept::{Refusal, Verdict};
+
+/// How long connecting to the app may take: it is on the same host, so only a full backlog makes it wait.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// A document in use, and all that follows from it.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The document.
+    pub document: Document,
+    /// Its hash, for acknowledgements.
+    pub hash: String,
+    /// The service's name, for logs.
+    pub service: Arc<str>,
+    /// Keys for the hand-over header.
+    pub keys: MacKeys,
+    /// This pod's app.
+    pub local: Arc<Upstream>,
+    /// Where a share of requests goes.
+    pub hand_off: Option<Route>,
+    /// Handles with this document's labels.
+    pub metrics: Arc<RevisionMetrics>,
+    endpoints: Option<Endpoints>,
+}
+
+impl Snapshot {
+    /// What the operator is told about it.
+    pub fn acknowledgement(&self) -> Acknowledgement {
+        let document = &self.document;
+        Acknowledgement {
+            revision: document.identity.revision,
+            generation: document.generation,
+            hash: self.hash.clone(),
+            leader_epoch: document.leader_epoch,
+            role_epoch: document.role_epoch,
+            endpoints_seen: self.endpoints.as_ref().map_or(0, |endpoints| endpoints.sequence),
+            endpoints_revision: self.endpoints.as_ref().map_or(0, |endpoints| endpoints.to_revision),
+            refused: None,
+        }
+    }
+}
+
+/// What the sidecar is told, and by whom it lets itself be told.
+#[derive(Debug)]
+pub struct Config {
+    identity: Identity,
+    mounted: PathBuf,
+    keys: PathBuf,
+    kept: PathBuf,
+    telemetry: Arc<Telemetry>,
+    current: ArcSwapOption<Snapshot>,
+    /// Held while something new is checked and put in place, so that two pushes cannot overtake one another.
+    accepting: Mutex<()>,
+    changed: channel::Sender<()>,
+}
+
+impl Config {
+    /// Without a document yet.
+    pub fn new(settings: &Settings, telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            identity: settings.identity.clone(),
+            mounted: settings.config_dir.clone(),
+            keys: settings.keys_dir.clone(),
+            kept: settings.state_dir.clone(),
+            telemetry,
+            current: ArcSwapOption::empty(),
+            accepting: Mutex::new(()),
+            changed: channel::channel(()).0,
+        }
+    }
+
+    /// The document in use.
+    pub fn current(&self) -> Option<Arc<Snapshot>> {
+        self.current.load_full()
+    }
+
+    /// Told of every change.
+    pub fn subscribe(&self) -> channel::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Reads the last accepted document and the mounted one; the newer one wins.
+    pub fn start(&self) {
+        if let Some(bytes) = files::read(&self.kept) {
+            self.offer(&bytes, "last accepted document");
+        }
+        self.reload();
+    }
+
+    /// Reads the mounted document, and the keys of the one in use.
+    pub fn reload(&self) {
+        if let Some(bytes) = files::read(&self.mounted) {
+            self.offer(&bytes, "mounted document");
+        }
+        self.reload_keys();
+    }
+
+    /// Offers the bytes of a document that is trusted because of where it lies.
+    fn offer(&self, bytes: &[u8], source: &'static str) {
+        let _accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        let offered = accept::parse_document(bytes)
+            .and_then(|document| accept::mounted(self.current().as_deref(), &self.identity, document));
+        let outcome = offered.and_then(|verdict| match verdict {
+            Verdict::Unchanged => Ok(()),
+            Verdict::Accept(document) => self.put_document(*document),
+        });
+        if let Err(refusal) = outcome {
+            self.telemetry.metrics.refused(refusal.cause());
+            tracing::warn!(source, error = %refusal, "document refused");
+        }
+    }
+
+    /// Handles a push. Answers what is in use after it, with the reason if the push was refused.
+    pub fn push(
+        &self,
+        bytes: &[u8],
+        signature: Option<&[u8]>,
+    ) -> Result<Acknowledgement, Box<(Refusal, Acknowledgement)>> {
+        let _accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.try_push(bytes, signature);
+        let acknowledgement = self.current().map(|snapshot| snapshot.acknowledgement()).unwrap_or_default();
+        outcome.map(|()| acknowledgement.clone()).map_err(|refusal| {
+            self.telemetry.metrics.refused(refusal.cause());
+            tracing::warn!(source = "push", error = %refusal, "push refused");
+            // Who cannot sign is told nothing of what is in use.
+            let known =
+                if refusal == Refusal::Signature { Acknowledgement::default() } else { acknowledgement };
+            let refused = Some(refusal.to_string());
+            Box::new((refusal, Acknowledgement { refused, ..known }))
+        })
+    }
+
+    fn try_push(&self, bytes: &[u8], signature: Option<&[u8]>) -> Result<(), Refusal> {
+        let current = self.current().ok_or(Refusal::NoDocument)?;
+        signature::verify(&current.document.push_keys, bytes, signature)?;
+        match accept::parse_push(bytes)? {
+            Push::Query(identity) => accept::identity(&self.identity, &identity),
+            Push::Document(document) => match accept::pushed(&current, &self.identity, document)? {
+                Verdict::Unchanged => Ok(()),
+                Verdict::Accept(document) => self.put_document(*document),
+            },
+            Push::Endpoints(endpoints) => {
+                if accept::endpoints(
+                    current.endpoints.as_ref(),
+                    &current.document,
+                    &self.identity,
+                    &endpoints,
+                )? {
+                    let keys = current.keys.clone();
+                    self.put(current.document.clone(), keys, Some(endpoints));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn put_document(&self, document: Document) -> Result<(), Refusal> {
+        signature::check_keys(&document.push_keys)?;
+        let keys = MacKeys::read(&self.keys, &document.handover_keys)
+            .map_err(|error| Refusal::MacKey(error.to_string()))?;
+        // A full disk must not keep a release from going on: without the file, the mounted document is read after a restart.
+        if let Err(error) = files::write(&self.kept, &document) {
+            tracing::warn!(error = %error, "accepted document could not be kept in the state folder");
+        }
+        tracing::info!(
+            generation = document.generation,
+            leader_epoch = document.leader_epoch,
+            role = document.role.as_str(),
+            role_epoch = document.role_epoch,
+            hand_off_to = document.hand_off.as_ref().map_or(0, |hand_off| hand_off.to_revision),
+            share = document.hand_off.as_ref().map_or(0, |hand_off| hand_off.share),
+            "document accepted"
+        );
+        let endpoints = self.current().and_then(|current| current.endpoints.clone());
+        self.put(document, keys, endpoints);
+        Ok(())
+    }
+
+    /// A key that was named before it was mounted, or was replaced, counts from now on.
+    fn reload_keys(&self) {
+        let _accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(current) = self.current() else { return };
+        if let Ok(keys) = MacKeys::read(&self.keys, &current.document.handover_keys)
+            && !keys.same(&current.keys)
+        {
+            self.put(current.document.clone(), keys, current.endpoints.clone());
+        }
+    }
+
+    /// Puts a snapshot in place for all requests that begin from now on.
+    fn put(&self, document: Document, keys: MacKeys, endpoints: Option<Endpoints>) {
+        let before = self.current();
+        let before = before.as_deref();
+        let app = SocketAddr::from((Ipv4Addr::LOCALHOST, document.app.port));
+        let local =
+            before.filter(|before| before.local.address() == app).map(|before| Arc::clone(&before.local));
+        let hand_off = document.hand_off.as_ref().map(|hand_off| {
+            let fitting =
+                endpoints.as_ref().filter(|endpoints| endpoints.to_revision == hand_off.to_revision);
+            let addresses = fitting.map_or(&[] as &[SocketAddr], |endpoints| &endpoints.addresses);
+            Route::new(hand_off, addresses, before.and_then(|before| before.hand_off.as_ref()))
+        });
+        self.telemetry.metrics.generation.set(document.generation);
+        let snapshot = Snapshot {
+            hash: document_hash(&document),
+            service: document.identity.service.as_str().into(),
+            keys,
+            local: local.unwrap_or_else(|| Arc::new(Upstream::new(app, CONNECT))),
+            hand_off,
+            metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
+            document,
+            endpoints,
+        };
+        self.current.store(Some(Arc::new(snapshot)));
+        self.changed.send_replace(());
+    }
+}

@@ -1,0 +1,176 @@
+//! The header of a request that another revision handed over: who it came from, under a MAC of the service's key.
+//!
+//! Without the MAC any client could claim to be somebody else and skip what the first sidecar has checked. The text is
+//! `v1;<key id>;<from revision>;<client address>;<MAC in base64>`; the MAC is HMAC-SHA256 and covers service and receiving
+//! revision too, so that a header taken from one revision is worth nothing at another.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use http::HeaderValue;
+use shop_contract::{HandoverKeys, Identity};
+
+/// Bytes of a MAC key; a shorter one is refused.
+const KEY_BYTES: usize = 32;
+
+/// Why the keys cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The document names something that cannot be a file name.
+    #[error("handoverKeys names {0:?}, which is not a key id; write letters, digits, '-', '_' or '.'")]
+    Id(String),
+    /// The Secret does not hold it (yet).
+    #[error("the mounted Secret has no key {0:?} yet; write it to the Secret first")]
+    Missing(String),
+    /// Too short to be safe.
+    #[error("key {0:?} in the mounted Secret is shorter than 32 bytes; write 32 random bytes")]
+    Short(String),
+}
+
+/// The keys that a document names, read from the mounted Secret.
+#[derive(Clone)]
+pub struct MacKeys {
+    current: (String, hmac::Key),
+    accepted: HashMap<String, hmac::Key>,
+    /// Tells sets of keys apart without keeping the keys themselves.
+    fingerprint: Vec<u8>,
+}
+
+impl std::fmt::Debug for MacKeys {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("MacKeys").field("current", &self.current.0).finish_non_exhaustive()
+    }
+}
+
+impl MacKeys {
+    /// Reads the current key, which must be there, and the next one, which may come later.
+    pub fn read(directory: &Path, names: &HandoverKeys) -> Result<Self, KeyError> {
+        let current = read_key(directory, &names.current)?;
+        let mut fingerprint = mark(&names.current, &current);
+        let mut accepted = HashMap::from([(names.current.clone(), current.clone())]);
+        if let Some(next) = &names.next
+            && let Ok(key) = read_key(directory, next)
+        {
+            fingerprint.extend(mark(next, &key));
+            accepted.insert(next.clone(), key);
+        }
+        Ok(Self { current: (names.current.clone(), current), accepted, fingerprint })
+    }
+
+    /// Whether both hold the same keys under the same ids.
+    pub fn same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+fn mark(id: &str, key: &hmac::Key) -> Vec<u8> {
+    hmac::sign(key, format!("shop-key-fingerprint\n{id}").as_bytes()).as_ref().to_vec()
+}
+
+fn read_key(directory: &Path, id: &str) -> Result<hmac::Key, KeyError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if id.is_empty() || id.starts_with('.') || !id.chars().all(plain) {
+        return Err(KeyError::Id(id.to_owned()));
+    }
+    let bytes = std::fs::read(directory.join(id)).map_err(|_| KeyError::Missing(id.to_owned()))?;
+    if bytes.len() < KEY_BYTES {
+        return Err(KeyError::Short(id.to_owned()));
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+}
+
+/// What a valid header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// The revision that handed the request over.
+    pub from_revision: i64,
+    /// Address of the client that sent it there.
+    pub client: IpAddr,
+}
+
+/// The header for a request that `identity`'s revision hands to `to_revision`.
+pub fn seal(keys: &MacKeys, identity: &Identity, to_revision: i64, client: IpAddr) -> HeaderValue {
+    let (id, key) = &keys.current;
+    let from = identity.revision;
+    let mac = hmac::sign(key, claim(identity, from, to_revision, client).as_bytes());
+    let text = format!("v1;{id};{from};{client};{}", BASE64.encode(mac));
+    // Never the default: key ids are checked, and the rest is digits, dots, colons and base64.
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// What the header says, if its MAC is one of this service's for `identity`'s revision.
+pub fn open(keys: &MacKeys, identity: &Identity, header: &HeaderValue) -> Option<Handover> {
+    let mut parts = header.to_str().ok()?.split(';');
+    let (version, id, from, client, mac) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if version != "v1" || parts.next().is_some() {
+        return None;
+    }
+    let key = keys.accepted.get(id)?;
+    let (from_revision, client) = (from.parse().ok()?, client.parse().ok()?);
+    let mac = BASE64.decode(mac).ok()?;
+    hmac::verify(key, claim(identity, from_revision, identity.revision, client).as_bytes(), &mac).ok()?;
+    Some(Handover { from_revision, client })
+}
+
+/// The bytes under the MAC.
+fn claim(identity: &Identity, from: i64, to: i64, client: IpAddr) -> String {
+    format!("shop-handover-v1\n{}\n{}\n{from}\n{to}\n{client}", identity.namespace, identity.service_uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(revision: i64) -> Identity {
+        Identity { namespace: "shop".into(), service: "order".into(), service_uid: "u1".into(), revision }
+    }
+
+    fn keys(names: &HandoverKeys, files: &[(&str, u8)]) -> Result<MacKeys, KeyError> {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        for (name, byte) in files {
+            std::fs::write(directory.path().join(name), [*byte; 32]).expect("written");
+        }
+        MacKeys::read(directory.path(), names)
+    }
+
+    fn names(current: &str, next: Option<&str>) -> HandoverKeys {
+        HandoverKeys { current: current.into(), next: next.map(Into::into) }
+    }
+
+    #[test]
+    fn only_the_named_revision_opens_it() {
+        let keys = keys(&names("k1", None), &[("k1", 1)]).expect("keys");
+        let client = "2001:db8::1".parse().expect("address");
+        let header = seal(&keys, &identity(7), 8, client);
+        assert_eq!(open(&keys, &identity(8), &header), Some(Handover { from_revision: 7, client }));
+        assert_eq!(open(&keys, &identity(9), &header), None);
+        let forged = header.to_str().expect("text").replace("2001:db8::1", "2001:db8::2");
+        assert_eq!(open(&keys, &identity(8), &HeaderValue::try_from(forged).expect("header")), None);
+        for garbage in ["", "v1", "v1;k1;7;::1;", "v2;k1;7;::1;AA", "v1;k1;7;::1;AA;", "v1;nokey;7;::1;AA"] {
+            assert_eq!(open(&keys, &identity(8), &HeaderValue::from_static(garbage)), None, "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_rotation_loses_no_request() {
+        let client = "10.0.0.1".parse().expect("address");
+        let files = [("k1", 1), ("k2", 2)];
+        let before = keys(&names("k1", Some("k2")), &files).expect("keys");
+        let after = keys(&names("k2", Some("k1")), &files).expect("keys");
+        for (sender, receiver) in [(&before, &after), (&after, &before)] {
+            assert!(open(receiver, &identity(8), &seal(sender, &identity(7), 8, client)).is_some());
+        }
+    }
+
+    #[test]
+    fn keys_must_be_there_and_long_enough() {
+        assert!(matches!(keys(&names("k1", None), &[]), Err(KeyError::Missing(_))));
+        assert!(matches!(keys(&names("../k1", None), &[]), Err(KeyError::Id(_))));
+        assert!(keys(&names("k1", Some("k2")), &[("k1", 1)]).is_ok(), "the next key may come later");
+    }
+}

@@ -1,0 +1,220 @@
+//! An answer on its way to the caller, and what is counted when it ends.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use shop_contract::headers::REASON;
+
+use super::Proxy;
+use super::io::Link;
+use crate::config::Snapshot;
+use crate::telemetry::access_log::Line;
+use crate::telemetry::metrics::Spoken;
+use crate::upstream::Lease;
+
+/// Status of a request whose caller went away before the answer began; it is only counted, never sent.
+const GONE: u16 = 499;
+
+/// One request from its head to the end of its answer. Counted when it is dropped, however it ends.
+#[derive(Debug)]
+pub(super) struct Flight {
+    proxy: Arc<Proxy>,
+    link: Arc<Link>,
+    snapshot: Option<Arc<Snapshot>>,
+    began: Duration,
+    /// What the caller speaks.
+    pub(super) spoken: Spoken,
+    method: Method,
+    path: Option<PathAndQuery>,
+    /// `traceparent` as it came.
+    pub(super) trace: Option<HeaderValue>,
+    /// `x-request-id`.
+    pub(super) request_id: Option<HeaderValue>,
+    /// Of the answer.
+    pub(super) status: u16,
+    /// Whether another revision answers.
+    pub(super) handed_over: bool,
+    taken_over: bool,
+    reason: Option<&'static str>,
+}
+
+impl Flight {
+    /// A request's head has come.
+    pub(super) fn begin(
+        proxy: &Arc<Proxy>,
+        link: &Arc<Link>,
+        snapshot: Option<Arc<Snapshot>>,
+        request: &http::Request<Incoming>,
+        spoken: Spoken,
+    ) -> Self {
+        let began = proxy.telemetry.clock.now();
+        proxy.begun(began);
+        Self {
+            proxy: Arc::clone(proxy),
+            link: Arc::clone(link),
+            snapshot,
+            began,
+            spoken,
+            method: request.method().clone(),
+            path: request.uri().path_and_query().cloned(),
+            trace: request.headers().get("traceparent").cloned(),
+            request_id: None,
+            status: GONE,
+            handed_over: false,
+            taken_over: false,
+            reason: None,
+        }
+    }
+
+    /// Another revision handed the request over.
+    pub(super) fn taken_over(&mut self) {
+        self.taken_over = true;
+        self.proxy.telemetry.metrics.taken_over.inc();
+    }
+
+    /// Answers by the sidecar itself.
+    pub(super) fn refuse(mut self, status: StatusCode, reason: &'static str) -> Response<AnswerBody> {
+        self.status = status.as_u16();
+        self.reason = Some(reason);
+        self.proxy.telemetry.metrics.answered_by_itself(reason);
+        let body = Bytes::from_static(reason.as_bytes());
+        let mut response =
+            Response::new(AnswerBody { inner: Inner::Own(Some(body)), lease: None, flight: Some(self) });
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(reason));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        response
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let telemetry = &self.proxy.telemetry;
+        let took = telemetry.clock.now().saturating_sub(self.began);
+        let metrics = &telemetry.metrics;
+        metrics.in_flight.dec();
+        self.link.request_ended();
+        if self.handed_over {
+            metrics.handed_over.inc();
+        } else {
+            metrics.served.inc();
+            if self.status >= 500 {
+                metrics.errors.inc();
+            }
+            if let Some(snapshot) = &self.snapshot {
+                snapshot.metrics.count(self.status, self.spoken);
+                if self.spoken != Spoken::WebSocket {
+                    snapshot.metrics.duration.observe(took.as_secs_f64());
+                }
+            }
+        }
+        let Some(snapshot) = &self.snapshot else { return };
+        if !telemetry.access_log.wants(self.status) {
+            return;
+        }
+        let logged = telemetry.access_log.log(Line {
+            at: SystemTime::now(),
+            took,
+            method: self.method.clone(),
+            path: self.path.take(),
+            status: self.status,
+            protocol: self.spoken.as_str(),
+            trace: self.trace.take(),
+            request_id: self.request_id.take(),
+            service: Arc::clone(&snapshot.service),
+            revision: snapshot.document.identity.revision,
+            colour: snapshot.document.colour.as_str(),
+            handed_over: self.handed_over,
+            taken_over: self.taken_over,
+            reason: self.reason,
+        });
+        if !logged {
+            metrics.log_dropped.inc();
+        }
+    }
+}
+
+/// The body of an answer: passed on as it comes, never collected.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    inner: Inner,
+    lease: Option<Lease>,
+    flight: Option<Flight>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Own(Option<Bytes>),
+    Stream(Incoming),
+}
+
+impl AnswerBody {
+    /// The body of an upstream's answer.
+    pub(super) fn stream(body: Incoming, lease: Lease, flight: Flight) -> Self {
+        Self { inner: Inner::Stream(body), lease: Some(lease), flight: Some(flight) }
+    }
+
+    /// No body; what is counted goes on elsewhere.
+    pub(super) fn none() -> Self {
+        Self { inner: Inner::Own(None), lease: None, flight: None }
+    }
+
+    fn finish(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.finish();
+        }
+        self.flight = None;
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.inner {
+            Inner::Own(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
+            Inner::Stream(body) => Pin::new(body).poll_frame(context),
+        };
+        if matches!(polled, Poll::Ready(None)) {
+            this.finish();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Own(body) => body.is_none(),
+            Inner::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Inner::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // hyper does not ask for the end of a body of known length. A connection whose answer was not read to its end is
+        // dropped with its lease.
+        if self.is_end_stream() {
+            self.finish();
+        }
+    }
+}

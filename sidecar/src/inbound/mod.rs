@@ -1,0 +1,82 @@
+//! The inbound port: callers' connections, their requests, and where each of them is answered.
+
+mod answer;
+mod connection;
+mod framing;
+mod headers;
+mod io;
+mod request;
+mod tunnel;
+mod websocket;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::drain::DrainControl;
+use crate::telemetry::Telemetry;
+
+/// Connections before a document says how many may come.
+const MAX_CONNECTIONS: usize = 1_000;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Proxy {
+    config: Arc<Config>,
+    drain: Arc<DrainControl>,
+    telemetry: Arc<Telemetry>,
+    /// Milliseconds on the clock when the last request began; negative before the first.
+    last_request: AtomicI64,
+}
+
+impl Proxy {
+    /// Without requests yet.
+    pub fn new(config: Arc<Config>, drain: Arc<DrainControl>, telemetry: Arc<Telemetry>) -> Self {
+        Self { config, drain, telemetry, last_request: AtomicI64::new(-1) }
+    }
+
+    /// How long ago the last request began.
+    pub fn idle_for(&self) -> Option<Duration> {
+        let last = u64::try_from(self.last_request.load(Ordering::Relaxed)).ok()?;
+        Some(self.telemetry.clock.now().saturating_sub(Duration::from_millis(last)))
+    }
+
+    fn begun(&self, at: Duration) {
+        self.telemetry.metrics.in_flight.inc();
+        self.last_request.store(i64::try_from(at.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Accepts connections, in a drain too: callers learn of it with a delay. Never returns.
+pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
+    let refusals = Arc::new(tokio::sync::Semaphore::new(64));
+    loop {
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: the ones in use go on, and one of them may end.
+                tracing::warn!(error = %error, "cannot accept connections");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let limit = proxy.config.current().map_or(MAX_CONNECTIONS, |snapshot| {
+            usize::try_from(snapshot.document.max_connections).unwrap_or(usize::MAX)
+        });
+        if proxy.drain.connections() >= limit {
+            proxy.telemetry.metrics.answered_by_itself(shop_contract::reasons::TOO_MANY_CONNECTIONS);
+            if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                tokio::spawn(async move {
+                    connection::refuse(stream).await;
+                    drop(permit);
+                });
+            }
+            continue;
+        }
+        let open = proxy.drain.open();
+        tokio::spawn(connection::serve(stream, client.ip(), open, Arc::clone(&proxy)));
+    }
+}

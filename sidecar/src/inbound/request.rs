@@ -1,0 +1,241 @@
+//! One request: checked, routed, passed on, and its answer passed back.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use shop_contract::{Protocol, Role, headers::HANDOVER, reasons};
+
+use super::answer::{AnswerBody, Flight};
+use super::io::Link;
+use super::tunnel::{self, Tunnel};
+use super::{Proxy, headers};
+use crate::config::Snapshot;
+use crate::handover;
+use crate::telemetry::metrics::Spoken;
+use crate::upstream::{Answered, Body, Failure, Outbound, Unanswered, Wire};
+
+const HANDOVER_NAME: HeaderName = HeaderName::from_static(HANDOVER);
+
+/// How long a request that the other revision must answer waits for one of its addresses.
+const HAND_OFF_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two attempts at that.
+const HAND_OFF_PAUSE: Duration = Duration::from_millis(50);
+
+/// Answers a request.
+pub(super) async fn answer(
+    proxy: Arc<Proxy>,
+    link: Arc<Link>,
+    mut request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let plainly_framed = link.request_begun();
+    let snapshot = proxy.config.current();
+    let is_http1 = request.version() < Version::HTTP_2;
+    let upgrade = if is_http1 { headers::upgrade(request.headers()) } else { None };
+    let spoken = spoken(&request, upgrade.is_some());
+    let flight = Flight::begin(&proxy, &link, snapshot.clone(), &request, spoken);
+    // A caller that connects again reaches the revision that is active now, without the step over this one.
+    let is_retiring = snapshot.as_ref().is_some_and(|snapshot| snapshot.document.role == Role::Retiring);
+    let is_answerable = check(&request, plainly_framed);
+    let mut response = match (is_answerable, snapshot) {
+        (Err((status, reason)), _) => {
+            let mut response = flight.refuse(status, reason);
+            if is_http1 {
+                // What follows on a doubtful request cannot be trusted to be a request.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+        (Ok(_), None) => flight.refuse(StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE),
+        (Ok(host), Some(snapshot)) => {
+            let client_end = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
+            let caller = Caller { client: link.client, host, upgrade };
+            pass_on(&proxy, &link, &snapshot, request, caller, client_end, flight).await
+        }
+    };
+    let leave = is_retiring || proxy.drain.is_draining();
+    if is_http1 && leave && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// What is known of the caller's wish beside the request itself.
+struct Caller {
+    client: IpAddr,
+    host: HeaderValue,
+    upgrade: Option<HeaderValue>,
+}
+
+fn spoken(request: &Request<Incoming>, upgrades: bool) -> Spoken {
+    if upgrades {
+        Spoken::WebSocket
+    } else if headers::is_grpc(request.headers()) {
+        Spoken::Grpc
+    } else if request.version() < Version::HTTP_2 {
+        Spoken::Http1
+    } else {
+        Spoken::Http2
+    }
+}
+
+/// Checks a request's head; answers whom the caller asked for. An authority in the request line wins over `Host`
+/// (RFC 9112 section 3.2.2).
+fn check(
+    request: &Request<Incoming>,
+    plainly_framed: bool,
+) -> Result<HeaderValue, (StatusCode, &'static str)> {
+    const BAD: (StatusCode, &str) = (StatusCode::BAD_REQUEST, reasons::BAD_REQUEST);
+    if !plainly_framed {
+        return Err(BAD);
+    }
+    if *request.method() == Method::CONNECT {
+        return Err((StatusCode::NOT_IMPLEMENTED, reasons::NOT_SUPPORTED));
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return Err(BAD);
+    }
+    if let Some(authority) = request.uri().authority() {
+        return HeaderValue::try_from(authority.as_str()).map_err(|_| BAD);
+    }
+    match host {
+        Some(host) => Ok(host.clone()),
+        // Only HTTP/1.0 does without.
+        None if request.version() == Version::HTTP_10 => Ok(HeaderValue::from_static("localhost")),
+        None => Err(BAD),
+    }
+}
+
+async fn pass_on(
+    proxy: &Arc<Proxy>,
+    link: &Arc<Link>,
+    snapshot: &Arc<Snapshot>,
+    request: Request<Incoming>,
+    caller: Caller,
+    client_end: Option<OnUpgrade>,
+    mut flight: Flight,
+) -> Response<AnswerBody> {
+    if caller.upgrade.is_some() && snapshot.document.app.protocol == Protocol::Grpc {
+        return flight.refuse(StatusCode::NOT_IMPLEMENTED, reasons::NOT_SUPPORTED);
+    }
+    let is_http2 = request.version() == Version::HTTP_2;
+    let is_grpc = flight.spoken == Spoken::Grpc;
+    let (outbound, was_handed_over) = prepare(snapshot, request, &caller, &mut flight);
+    let local_wire =
+        if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
+    let far_wire = if is_http2 { Wire::Http2 } else { Wire::Http1 };
+    let hand_over = !was_handed_over
+        && snapshot.hand_off.as_ref().is_some_and(super::super::upstream::hand_off::Route::takes_next);
+    let sent = if hand_over {
+        hand_off(proxy, snapshot, outbound, far_wire, local_wire, caller.client, &mut flight).await
+    } else {
+        snapshot.local.send(outbound, local_wire).await
+    };
+    match sent {
+        Ok(Answered { mut response, lease }) => {
+            flight.status = response.status().as_u16();
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let Some(client) = client_end else {
+                    return flight.refuse(StatusCode::BAD_GATEWAY, reasons::APP_RESET);
+                };
+                let app = hyper::upgrade::on(&mut response);
+                let is_websocket =
+                    caller.upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+                link.upgraded();
+                tokio::spawn(tunnel::run(
+                    Tunnel { client, app, is_websocket, flight, lease },
+                    Arc::clone(proxy),
+                ));
+                return response.map(|_| AnswerBody::none());
+            }
+            headers::strip_hop_by_hop(response.headers_mut());
+            *response.version_mut() = Version::default();
+            response.map(|body| AnswerBody::stream(body, lease, flight))
+        }
+        Err(Unanswered { failure: Failure::Connect, .. }) => {
+            flight.refuse(StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE)
+        }
+        Err(Unanswered { failure: Failure::Reset, .. }) => {
+            flight.refuse(StatusCode::BAD_GATEWAY, reasons::APP_RESET)
+        }
+    }
+}
+
+/// Makes the request one that can be passed on. Says whether another revision handed it over.
+fn prepare(
+    snapshot: &Snapshot,
+    request: Request<Incoming>,
+    caller: &Caller,
+    flight: &mut Flight,
+) -> (Outbound, bool) {
+    let (mut head, body) = request.into_parts();
+    let fields = &mut head.headers;
+    let takes_trailers = headers::takes_trailers(fields) || flight.spoken == Spoken::Grpc;
+    headers::strip_hop_by_hop(fields);
+    if head.version == Version::HTTP_2 {
+        headers::join_cookies(fields);
+    }
+    let from = fields.remove(HANDOVER_NAME);
+    let from = from.and_then(|header| handover::open(&snapshot.keys, &snapshot.document.identity, &header));
+    if from.is_some() {
+        // The first sidecar has said already who sent the request.
+        flight.taken_over();
+    } else {
+        headers::set_forwarded(fields, caller.client, &caller.host);
+    }
+    flight.request_id = Some(headers::request_id(fields));
+    if let Some(protocol) = &caller.upgrade {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(header::UPGRADE, protocol.clone());
+    } else if takes_trailers {
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    head.extensions.clear();
+    let request = Request::from_parts(head, Body::from(body));
+    (Outbound { request, host: caller.host.clone() }, from.is_some())
+}
+
+/// Hands a request to the other revision. If none of its addresses takes it: before the switch it is answered here, after
+/// it the addresses are tried for a moment more, by the newest document and endpoints.
+async fn hand_off(
+    proxy: &Proxy,
+    snapshot: &Arc<Snapshot>,
+    mut outbound: Outbound,
+    far_wire: Wire,
+    local_wire: Wire,
+    client: IpAddr,
+    flight: &mut Flight,
+) -> Result<Answered, Unanswered> {
+    let deadline = proxy.telemetry.clock.now() + HAND_OFF_PATIENCE;
+    let mut newest = Arc::clone(snapshot);
+    // An abort in the meantime takes the route away: then the request is answered here.
+    while let Some(route) = &newest.hand_off {
+        let seal = handover::seal(&newest.keys, &newest.document.identity, route.to_revision, client);
+        outbound.request.headers_mut().insert(HANDOVER_NAME, seal);
+        let unanswered = match route.send(outbound, far_wire, &proxy.telemetry).await {
+            Ok(answered) => {
+                flight.handed_over = true;
+                return Ok(answered);
+            }
+            Err(unanswered) => unanswered,
+        };
+        let Some(unsent) = unanswered.unsent else { return Err(unanswered) };
+        if !route.may_serve_locally && proxy.telemetry.clock.now() >= deadline {
+            return Err(Unanswered { unsent: None, ..unanswered });
+        }
+        outbound = *unsent;
+        if route.may_serve_locally {
+            break;
+        }
+        tokio::time::sleep(HAND_OFF_PAUSE).await;
+        newest = proxy.config.current().unwrap_or(newest);
+    }
+    outbound.request.headers_mut().remove(HANDOVER_NAME);
+    newest.local.send(outbound, local_wire).await
+}

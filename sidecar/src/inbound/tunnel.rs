@@ -1,0 +1,105 @@
+//! An upgraded connection: bytes both ways, until either side ends it or the drain's deadline comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use super::Proxy;
+use super::answer::Flight;
+use super::websocket::{Frames, SERVICE_RESTART};
+use crate::upstream::Lease;
+
+/// Bytes that are passed on at once.
+const BUFFER: usize = 8 * 1024;
+/// How long one side may go on after the other has ended.
+const LINGER: Duration = Duration::from_secs(10);
+/// How long the client has to answer a close frame.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Two ends of a tunnel that are about to be upgraded, and what is counted until it ends.
+pub(super) struct Tunnel {
+    pub(super) client: OnUpgrade,
+    pub(super) app: OnUpgrade,
+    pub(super) is_websocket: bool,
+    pub(super) flight: Flight,
+    pub(super) lease: Lease,
+}
+
+/// Passes bytes on until the tunnel ends.
+pub(super) async fn run(tunnel: Tunnel, proxy: Arc<Proxy>) {
+    let Tunnel { client, app, is_websocket, flight, lease } = tunnel;
+    let Ok((client, app)) = tokio::try_join!(client, app) else { return };
+    proxy.telemetry.metrics.upgraded.inc();
+    let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
+    let (app_read, app_write) = tokio::io::split(TokioIo::new(app));
+    let to_app = pass(client_read, app_write);
+    let to_client = pass_frames(app_read, client_write, is_websocket, &proxy);
+    let both = async {
+        let (mut to_app, mut to_client) = (std::pin::pin!(to_app), std::pin::pin!(to_client));
+        tokio::select! {
+            () = &mut to_client => drop(tokio::time::timeout(CLOSING, to_app).await),
+            () = &mut to_app => drop(tokio::time::timeout(LINGER, to_client).await),
+        }
+    };
+    let overdue = async {
+        proxy.drain.deadline().await;
+        tokio::time::sleep(CLOSING * 2).await;
+    };
+    tokio::select! {
+        () = both => {}
+        () = overdue => {}
+    }
+    proxy.telemetry.metrics.upgraded.dec();
+    drop((flight, lease));
+}
+
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if to.write_all(buffer.get(..length).unwrap_or_default()).await.is_err() || to.flush().await.is_err()
+        {
+            return;
+        }
+    }
+    let _ = to.shutdown().await;
+}
+
+/// Passes bytes of the app on. A WebSocket that the app leaves without a word, or that is still open at the deadline, is ended
+/// with a close frame, put between two frames.
+async fn pass_frames(
+    mut app: impl AsyncRead + Unpin,
+    mut client: impl AsyncWrite + Unpin,
+    is_websocket: bool,
+    proxy: &Proxy,
+) {
+    let mut frames = Frames::default();
+    let mut buffer = vec![0; BUFFER];
+    let mut overdue = false;
+    while !(overdue && (frames.between_frames() || !is_websocket)) {
+        let length = tokio::select! {
+            read = app.read(&mut buffer) => match read {
+                Ok(length @ 1..) => length,
+                _ => break,
+            },
+            () = proxy.drain.deadline(), if !overdue => {
+                overdue = true;
+                continue;
+            }
+        };
+        let bytes = buffer.get(..length).unwrap_or_default();
+        if is_websocket {
+            frames.advance(bytes);
+        }
+        if client.write_all(bytes).await.is_err() || client.flush().await.is_err() {
+            return;
+        }
+    }
+    if is_websocket && frames.between_frames() && !frames.closed() {
+        let _ = client.write_all(&SERVICE_RESTART).await;
+        let _ = client.flush().await;
+    }
+    let _ = client.shutdown().await;
+}

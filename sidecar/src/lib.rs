@@ -1,0 +1,20 @@
+//! The proxy beside every container of a shop: it answers probes, splits traffic between revisions and drains pods.
+//!
+//! A request's way: [`inbound`] (connection, checks) -> [`config`] (the document in use) -> [`upstream`] (this pod's app, or
+//! another revision's pods). [`admin`] is the other port; [`drain`] and [`control`] end a pod's traffic in order.
+
+pub mod admin;
+mod clock;
+pub mod config;
+pub mod control;
+pub mod drain;
+pub mod handover;
+pub mod inbound;
+pub mod settings;
+mod sidecar;
+pub mod telemetry;
+pub mod upstream;
+
+pub use clock::Clock;
+pub use settings::Settings;
+pub use sidecar::{Sidecar, StartError};

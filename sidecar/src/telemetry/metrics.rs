@@ -1,0 +1,184 @@
+//! The metrics of [`super::table`], as handles: a request never looks one up by its labels.
+
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder, core::Collector,
+};
+use shop_contract::{Document, reasons};
+
+use super::table::{self, Metric};
+
+/// Upper bounds of the duration's buckets, in seconds.
+const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Classes of status, by its first digit.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What a caller speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.0 and HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// gRPC.
+    Grpc,
+    /// A WebSocket or another upgrade.
+    WebSocket,
+}
+
+impl Spoken {
+    const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Grpc, Self::WebSocket];
+
+    /// The word for it in labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// All metrics of a sidecar.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    self_answered: Vec<(&'static str, IntCounter)>,
+    config_refused: IntCounterVec,
+    /// See [`table::IN_FLIGHT`].
+    pub in_flight: IntGauge,
+    /// See [`table::CONNECTIONS`].
+    pub connections: IntGauge,
+    /// See [`table::UPGRADED`].
+    pub upgraded: IntGauge,
+    /// See [`table::SERVED`].
+    pub served: IntCounter,
+    /// See [`table::ERRORS`].
+    pub errors: IntCounter,
+    /// See [`table::HANDED_OVER`].
+    pub handed_over: IntCounter,
+    /// See [`table::TAKEN_OVER`].
+    pub taken_over: IntCounter,
+    /// See [`table::HAND_OFF_FAILURES`].
+    pub hand_off_failures: IntCounter,
+    /// See [`table::GENERATION`].
+    pub generation: IntGauge,
+    /// See [`table::LOG_DROPPED`].
+    pub log_dropped: IntCounter,
+    /// See [`table::DRAINING`].
+    pub draining: IntGauge,
+}
+
+/// Handles with the labels of one revision in one role, resolved when a document is accepted.
+#[derive(Debug)]
+pub struct RevisionMetrics {
+    requests: Vec<IntCounter>,
+    /// See [`table::DURATION`].
+    pub duration: Histogram,
+}
+
+impl RevisionMetrics {
+    /// Counts a request that has ended.
+    pub fn count(&self, status: u16, spoken: Spoken) {
+        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
+        if let Some(counter) = self.requests.get(class * Spoken::ALL.len() + spoken as usize) {
+            counter.inc();
+        }
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let reasons = counters(&registry, table::SELF_ANSWERED)?;
+        Ok(Self {
+            requests: counters(&registry, table::REQUESTS)?,
+            duration: register(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::from(options(table::DURATION)).buckets(BUCKETS.to_vec()),
+                    table::DURATION.labels,
+                )?,
+            )?,
+            self_answered: reasons::ALL
+                .iter()
+                .map(|reason| (*reason, reasons.with_label_values(&[reason])))
+                .collect(),
+            config_refused: counters(&registry, table::CONFIG_REFUSED)?,
+            in_flight: gauge(&registry, table::IN_FLIGHT)?,
+            connections: gauge(&registry, table::CONNECTIONS)?,
+            upgraded: gauge(&registry, table::UPGRADED)?,
+            served: counter(&registry, table::SERVED)?,
+            errors: counter(&registry, table::ERRORS)?,
+            handed_over: counter(&registry, table::HANDED_OVER)?,
+            taken_over: counter(&registry, table::TAKEN_OVER)?,
+            hand_off_failures: counter(&registry, table::HAND_OFF_FAILURES)?,
+            generation: gauge(&registry, table::GENERATION)?,
+            log_dropped: counter(&registry, table::LOG_DROPPED)?,
+            draining: gauge(&registry, table::DRAINING)?,
+            registry,
+        })
+    }
+
+    /// Handles with a document's labels.
+    pub fn resolve(&self, document: &Document) -> RevisionMetrics {
+        let revision = document.identity.revision.to_string();
+        let labels = [revision.as_str(), document.colour.as_str(), document.role.as_str()];
+        let [revision, colour, role] = labels;
+        let requests = CLASSES.iter().flat_map(|class| {
+            Spoken::ALL.map(|spoken| {
+                self.requests.with_label_values(&[revision, colour, role, class, spoken.as_str()])
+            })
+        });
+        RevisionMetrics { requests: requests.collect(), duration: self.duration.with_label_values(&labels) }
+    }
+
+    /// Counts an answer of the sidecar itself; `reason` is one of [`reasons::ALL`].
+    pub fn answered_by_itself(&self, reason: &str) {
+        if let Some((_, counter)) = self.self_answered.iter().find(|(known, _)| *known == reason) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a refused document or list of endpoints; `cause` is from a closed list.
+    pub fn refused(&self, cause: &'static str) {
+        self.config_refused.with_label_values(&[cause]).inc();
+    }
+
+    /// All of them in Prometheus' text format.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(8 * 1024);
+        // Writing to memory fails only for a family without samples, which `gather` leaves out.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+}
+
+fn options(metric: Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn counters(registry: &Registry, metric: Metric) -> Result<IntCounterVec, prometheus::Error> {
+    register(registry, IntCounterVec::new(options(metric), metric.labels)?)
+}
+
+fn counter(registry: &Registry, metric: Metric) -> Result<IntCounter, prometheus::Error> {
+    register(registry, IntCounter::with_opts(options(metric))?)
+}
+
+fn gauge(registry: &Registry, metric: Metric) -> Result<IntGauge, prometheus::Error> {
+    register(registry, IntGauge::with_opts(options(metric))?)
+}

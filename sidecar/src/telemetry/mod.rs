@@ -1,0 +1,22 @@
+//! What a sidecar tells about itself: metrics from one table, an access log that never blocks, and its own log.
+
+pub mod access_log;
+pub mod log;
+pub mod metrics;
+pub mod table;
+
+pub use access_log::AccessLog;
+pub use metrics::{Metrics, RevisionMetrics};
+
+use crate::clock::Clock;
+
+/// Everything that is counted and logged.
+#[derive(Debug)]
+pub struct Telemetry {
+    /// Counters and gauges.
+    pub metrics: Metrics,
+    /// One line per request, sampled.
+    pub access_log: AccessLog,
+    /// The clock of durations.
+    pub clock: Clock,
+}

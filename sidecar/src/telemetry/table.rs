@@ -1,0 +1,188 @@
+//! Every metric: name, kind, labels, help. Metrics are made from this table, and the README's table is.
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Observations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// The word for it in documentation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Name with unit.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Names of its labels, each with few values.
+    pub labels: &'static [&'static str],
+    /// What it tells.
+    pub help: &'static str,
+}
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind, labels, help }
+}
+
+/// Requests that have ended.
+pub const REQUESTS: Metric = metric(
+    "shop_sidecar_requests_total",
+    Kind::Counter,
+    &["revision", "colour", "role", "code_class", "protocol"],
+    "Requests served here, by class of status and by protocol",
+);
+/// How long requests take.
+pub const DURATION: Metric = metric(
+    "shop_sidecar_request_duration_seconds",
+    Kind::Histogram,
+    &["revision", "colour", "role"],
+    "Time from a request's head to the end of its answer, of those served here; upgraded connections left out",
+);
+/// Requests under way.
+pub const IN_FLIGHT: Metric = metric(
+    "shop_sidecar_in_flight",
+    Kind::Gauge,
+    &[],
+    "Requests and streams that were begun and have not ended",
+);
+/// Open connections.
+pub const CONNECTIONS: Metric =
+    metric("shop_sidecar_connections", Kind::Gauge, &[], "Inbound connections that are open, idle ones too");
+/// Open upgraded connections.
+pub const UPGRADED: Metric = metric(
+    "shop_sidecar_upgraded_connections",
+    Kind::Gauge,
+    &[],
+    "Inbound connections that became WebSockets or the like",
+);
+/// Requests answered here.
+pub const SERVED: Metric = metric(
+    "shop_sidecar_served_total",
+    Kind::Counter,
+    &[],
+    "Requests answered by the app or by the sidecar itself",
+);
+/// Failed requests.
+pub const ERRORS: Metric = metric(
+    "shop_sidecar_errors_total",
+    Kind::Counter,
+    &[],
+    "Answers with status 500 and above, of those served here",
+);
+/// Requests that another revision answers.
+pub const HANDED_OVER: Metric =
+    metric("shop_sidecar_handed_over_total", Kind::Counter, &[], "Requests that another revision answered");
+/// Requests of another revision.
+pub const TAKEN_OVER: Metric = metric(
+    "shop_sidecar_taken_over_total",
+    Kind::Counter,
+    &[],
+    "Requests that another revision handed to this one",
+);
+/// Hand-overs that did not work out.
+pub const HAND_OFF_FAILURES: Metric = metric(
+    "shop_sidecar_hand_off_failures_total",
+    Kind::Counter,
+    &[],
+    "Attempts to hand a request to an address of another revision that failed",
+);
+/// Answers by the sidecar itself.
+pub const SELF_ANSWERED: Metric = metric(
+    "shop_sidecar_self_answered_total",
+    Kind::Counter,
+    &["reason"],
+    "Requests that the sidecar itself answered, by the word in x-shop-reason",
+);
+/// The document in use.
+pub const GENERATION: Metric = metric(
+    "shop_sidecar_config_generation",
+    Kind::Gauge,
+    &[],
+    "Generation of the document in use; 0 before the first",
+);
+/// Refused documents.
+pub const CONFIG_REFUSED: Metric = metric(
+    "shop_sidecar_config_refused_total",
+    Kind::Counter,
+    &["cause"],
+    "Documents and endpoint lists that were refused, by cause",
+);
+/// Lost log lines.
+pub const LOG_DROPPED: Metric = metric(
+    "shop_sidecar_access_log_dropped_total",
+    Kind::Counter,
+    &[],
+    "Access log lines that were dropped because the log's reader was too slow",
+);
+/// Whether the pod stops.
+pub const DRAINING: Metric =
+    metric("shop_sidecar_draining", Kind::Gauge, &[], "1 while the pod drains, else 0");
+
+/// All of them, in the order of the documentation.
+pub const ALL: [Metric; 15] = [
+    REQUESTS,
+    DURATION,
+    IN_FLIGHT,
+    CONNECTIONS,
+    UPGRADED,
+    SERVED,
+    ERRORS,
+    HANDED_OVER,
+    TAKEN_OVER,
+    HAND_OFF_FAILURES,
+    SELF_ANSWERED,
+    GENERATION,
+    CONFIG_REFUSED,
+    LOG_DROPPED,
+    DRAINING,
+];
+
+/// The table as it stands in the README.
+pub fn markdown() -> String {
+    let rows = ALL.iter().map(|metric| {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+        format!("| `{}` | {} | {labels} | {} |\n", metric.name, metric.kind.as_str(), metric.help)
+    });
+    format!("| metric | kind | labels | tells |\n| --- | --- | --- | --- |\n{}", rows.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_shows_this_table() {
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(&markdown()), "write this into sidecar/README.md:\n\n{}", markdown());
+    }
+
+    #[test]
+    fn names_are_unique_and_say_their_unit() {
+        for (index, metric) in ALL.iter().enumerate() {
+            assert!(ALL.iter().skip(index + 1).all(|other| other.name != metric.name), "{}", metric.name);
+            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            assert!(metric.name.starts_with("shop_sidecar_"));
+        }
+    }
+}

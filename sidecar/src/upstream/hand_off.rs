@@ -1,0 +1,157 @@
+//! Handing requests to another revision's pods: which requests, to which address, and what if none takes one.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use shop_contract::HandOff;
+use shop_flow::balance;
+use shop_flow::split::Split;
+
+use super::{Answered, Failure, Outbound, Unanswered, Upstream, Wire};
+use crate::telemetry::Telemetry;
+
+/// How long connecting to another pod may take; in a cluster it takes well under a millisecond.
+const CONNECT: Duration = Duration::from_millis(250);
+/// Pushed addresses that are tried for one request.
+const TRIES: usize = 3;
+/// How long the fallback's addresses are used before its name is resolved again.
+const RESOLVED_FOR: Duration = Duration::from_secs(1);
+/// How long resolving may take.
+const RESOLVE: Duration = Duration::from_millis(500);
+
+/// Where a share of requests goes.
+#[derive(Debug)]
+pub struct Route {
+    /// The revision that answers.
+    pub to_revision: i64,
+    /// Whether a request that cannot be handed over is served here.
+    pub may_serve_locally: bool,
+    split: Arc<Split>,
+    targets: Vec<Arc<Upstream>>,
+    fallback: Arc<Fallback>,
+}
+
+impl Route {
+    /// The route of a document. `addresses` are the pushed ones of the same revision; connections and counts of the route
+    /// before are used on.
+    pub fn new(hand_off: &HandOff, addresses: &[SocketAddr], before: Option<&Self>) -> Self {
+        let before = before.filter(|before| before.to_revision == hand_off.to_revision);
+        let split = before
+            .filter(|before| before.split.share() == hand_off.share)
+            .map(|before| Arc::clone(&before.split));
+        let fallback = before
+            .filter(|before| before.fallback.host == hand_off.fallback)
+            .map(|before| Arc::clone(&before.fallback));
+        let known = before.map_or(&[] as &[Arc<Upstream>], |before| &before.targets);
+        let target = |address: &SocketAddr| {
+            let known = known.iter().find(|target| target.address() == *address);
+            known.map_or_else(|| Arc::new(Upstream::new(*address, CONNECT)), Arc::clone)
+        };
+        Self {
+            to_revision: hand_off.to_revision,
+            may_serve_locally: hand_off.may_serve_locally,
+            split: split.unwrap_or_else(|| Arc::new(Split::new(hand_off.share))),
+            targets: addresses.iter().map(target).collect(),
+            fallback: fallback.unwrap_or_else(|| Arc::new(Fallback::new(hand_off.fallback.clone()))),
+        }
+    }
+
+    /// Counts a request, and says whether it is one to hand over.
+    pub fn takes_next(&self) -> bool {
+        self.split.next()
+    }
+
+    /// Sends a request to the less loaded of two pushed addresses, to another one if it was not sent, and at last to the
+    /// fallback.
+    pub async fn send(
+        &self,
+        mut outbound: Outbound,
+        wire: Wire,
+        telemetry: &Telemetry,
+    ) -> Result<Answered, Unanswered> {
+        for _ in 0..TRIES.min(self.targets.len()) {
+            let now = telemetry.clock.now();
+            let load = |index: usize| {
+                let idle = balance::Load { in_flight: 0, avoided: true };
+                self.targets.get(index).map_or(idle, |target| target.load(now))
+            };
+            let picked = balance::pick(self.targets.len(), rand::random(), load);
+            let Some(target) = picked.and_then(|index| self.targets.get(index)) else { break };
+            outbound = match attempt(target, outbound, wire, telemetry).await? {
+                Attempt::Answered(answered) => return Ok(answered),
+                Attempt::Unsent(outbound) => *outbound,
+            };
+        }
+        for target in self.fallback.targets().await {
+            outbound = match attempt(&target, outbound, wire, telemetry).await? {
+                Attempt::Answered(answered) => return Ok(answered),
+                Attempt::Unsent(outbound) => *outbound,
+            };
+        }
+        Err(Unanswered { failure: Failure::Connect, unsent: Some(Box::new(outbound)) })
+    }
+}
+
+enum Attempt {
+    Answered(Answered),
+    Unsent(Box<Outbound>),
+}
+
+async fn attempt(
+    target: &Arc<Upstream>,
+    outbound: Outbound,
+    wire: Wire,
+    telemetry: &Telemetry,
+) -> Result<Attempt, Unanswered> {
+    match target.send(outbound, wire).await {
+        Ok(answered) => {
+            target.succeeded();
+            Ok(Attempt::Answered(answered))
+        }
+        Err(unanswered) => {
+            target.failed(telemetry.clock.now());
+            telemetry.metrics.hand_off_failures.inc();
+            match unanswered.unsent {
+                Some(outbound) => Ok(Attempt::Unsent(outbound)),
+                None => Err(Unanswered { unsent: None, ..unanswered }),
+            }
+        }
+    }
+}
+
+/// `host:port` of a Service, resolved when needed.
+#[derive(Debug)]
+struct Fallback {
+    host: String,
+    resolved: Mutex<Option<(Instant, Vec<Arc<Upstream>>)>>,
+}
+
+impl Fallback {
+    fn new(host: String) -> Self {
+        Self { host, resolved: Mutex::new(None) }
+    }
+
+    /// Its addresses; the last good ones when the name cannot be resolved now.
+    async fn targets(&self) -> Vec<Arc<Upstream>> {
+        let known = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = match known {
+            Some((at, targets)) if at.elapsed() < RESOLVED_FOR => return targets,
+            Some((_, targets)) => targets,
+            None => Vec::new(),
+        };
+        let found: Vec<SocketAddr> =
+            match tokio::time::timeout(RESOLVE, tokio::net::lookup_host(&self.host)).await {
+                Ok(Ok(found)) => found.take(TRIES).collect(),
+                _ => return known,
+            };
+        let target = |address: SocketAddr| {
+            let known = known.iter().find(|target| target.address() == address);
+            known.map_or_else(|| Arc::new(Upstream::new(address, CONNECT)), Arc::clone)
+        };
+        let targets: Vec<_> = found.into_iter().map(target).collect();
+        *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), targets.clone()));
+        targets
+    }
+}

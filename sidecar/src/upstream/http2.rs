@@ -1,0 +1,197 @@
+//! Few HTTP/2 connections to one address, shared by all requests.
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Response;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
+use super::outbound::{Body, Outbound, Replay};
+use super::{Failure, Unanswered, Wire};
+
+/// Streams on a connection beyond which another one is opened.
+const BUSY: usize = 64;
+/// Connections at most.
+const CONNECTIONS: usize = 8;
+/// Attempts at a request that nobody processed.
+const ATTEMPTS: usize = 3;
+/// How often a silent connection is asked for a sign of life while it has streams.
+const PING: Duration = Duration::from_secs(20);
+
+/// Connections to one address.
+#[derive(Debug)]
+pub(super) struct Shared {
+    address: SocketAddr,
+    connect_timeout: Duration,
+    open: Mutex<Vec<Open>>,
+    /// Held while connecting, so that many requests at once open one connection and not as many.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// A connection that is used for new streams.
+#[derive(Debug)]
+struct Open {
+    sender: SendRequest<Body>,
+    streams: Arc<AtomicUsize>,
+}
+
+impl Open {
+    fn begin(&self) -> Stream {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        Stream { sender: self.sender.clone(), streams: Arc::clone(&self.streams) }
+    }
+}
+
+/// One stream of a connection; counted as long as it lives.
+#[derive(Debug)]
+pub(super) struct Stream {
+    sender: SendRequest<Body>,
+    streams: Arc<AtomicUsize>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(address: SocketAddr, connect_timeout: Duration) -> Self {
+        Self { address, connect_timeout, open: Mutex::default(), connecting: tokio::sync::Mutex::default() }
+    }
+
+    /// Sends a request. One that the other side provably did not process (never sent, `REFUSED_STREAM`, or above the last
+    /// stream of a GOAWAY) is sent again, with the body that was read so far.
+    pub(super) async fn send(
+        &self,
+        mut outbound: Outbound,
+    ) -> Result<(Response<Incoming>, Stream), Unanswered> {
+        for attempt in 1..=ATTEMPTS {
+            outbound.shape(Wire::Http2);
+            let Some(mut stream) = self.stream().await else {
+                return Err(Unanswered { failure: Failure::Connect, unsent: Some(Box::new(outbound)) });
+            };
+            let (request, body) = keep_body(outbound.request);
+            let head = body.is_some().then(|| copy_head(&request));
+            let host = outbound.host;
+            let (mut error, head) = match stream.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, stream)),
+                Err(error) => (error, head),
+            };
+            let unsent = match error.take_message() {
+                Some(request) => Some(request),
+                None if is_unprocessed(error.error()) => {
+                    head.zip(body.and_then(Kept::again)).map(|(mut head, body)| {
+                        *head.body_mut() = body;
+                        head
+                    })
+                }
+                None => None,
+            };
+            let Some(request) = unsent else {
+                return Err(Unanswered { failure: Failure::Reset, unsent: None });
+            };
+            outbound = Outbound { request, host };
+            self.forget(&stream);
+            if attempt == ATTEMPTS {
+                break;
+            }
+        }
+        Err(Unanswered { failure: Failure::Reset, unsent: Some(Box::new(outbound)) })
+    }
+
+    /// The least busy connection, or a new one when all are busy.
+    async fn stream(&self) -> Option<Stream> {
+        if let Some(stream) = self.least_busy(BUSY) {
+            return Some(stream);
+        }
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(stream) = self.least_busy(BUSY) {
+            return Some(stream);
+        }
+        if self.open.lock().unwrap_or_else(PoisonError::into_inner).len() >= CONNECTIONS {
+            return self.least_busy(usize::MAX);
+        }
+        let stream = super::http1::connect(self.address, self.connect_timeout).await?;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .handshake::<_, Body>(TokioIo::new(stream))
+            .await
+            .ok()?;
+        tokio::spawn(connection);
+        let opened = Open { sender, streams: Arc::default() };
+        let first = opened.begin();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
+        Some(first)
+    }
+
+    fn least_busy(&self, limit: usize) -> Option<Stream> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|connection| !connection.sender.is_closed());
+        let busy = |connection: &&Open| connection.streams.load(Ordering::Relaxed);
+        open.iter().min_by_key(busy).filter(|connection| busy(connection) < limit).map(Open::begin)
+    }
+
+    /// Takes a connection that refused a stream out of use for new ones.
+    fn forget(&self, refused: &Stream) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|connection| !Arc::ptr_eq(&connection.streams, &refused.streams));
+    }
+}
+
+/// What is needed to begin a body again.
+enum Kept {
+    Empty,
+    Replay(super::outbound::ReplayHandle),
+}
+
+impl Kept {
+    fn again(self) -> Option<Body> {
+        match self {
+            Self::Empty => Some(Body::Empty),
+            Self::Replay(handle) => handle.again().map(Body::Replay),
+        }
+    }
+}
+
+/// Makes the body one that can be begun again.
+fn keep_body(request: http::Request<Body>) -> (http::Request<Body>, Option<Kept>) {
+    let (head, body) = request.into_parts();
+    let body = match body {
+        Body::Stream(body) => Body::Replay(Replay::new(body)),
+        other => other,
+    };
+    let kept = match &body {
+        Body::Replay(replay) => Kept::Replay(replay.handle()),
+        _ => Kept::Empty,
+    };
+    (http::Request::from_parts(head, body), Some(kept))
+}
+
+fn copy_head(request: &http::Request<Body>) -> http::Request<Body> {
+    let mut copy = http::Request::new(Body::Empty);
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    copy
+}
+
+/// Whether the other side said that it did not process the stream (RFC 9113 sections 8.7 and 6.8).
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let going_away = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+            return error.is_remote() && (refused || going_away);
+        }
+        cause = error.source();
+    }
+    false
+}

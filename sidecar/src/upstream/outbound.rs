@@ -1,0 +1,213 @@
+//! A request on its way to an upstream, in a form that can be sent again as long as nobody processed it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Request, Uri, Version, header};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::Wire;
+
+/// Bytes of a body that are kept for sending them again.
+const KEPT: usize = 64 * 1024;
+
+/// A request on its way.
+#[derive(Debug)]
+pub struct Outbound {
+    /// Head and body; the URI holds the path, and the authority only while it is sent by HTTP/2.
+    pub request: Request<Body>,
+    /// Whom the caller asked for: `Host` or `:authority`.
+    pub host: HeaderValue,
+}
+
+impl Outbound {
+    /// Whether sending it twice does no harm (RFC 9110 section 9.2.2), and can be done.
+    pub fn is_repeatable(&self) -> bool {
+        let idempotent = matches!(
+            *self.request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+        );
+        idempotent
+            && matches!(self.request.body(), Body::Empty)
+            && !self.request.headers().contains_key(header::UPGRADE)
+    }
+
+    /// The same request once more; only of one without body.
+    #[must_use]
+    pub fn repeat(&self) -> Self {
+        let mut request = Request::new(Body::Empty);
+        self.request.method().clone_into(request.method_mut());
+        self.request.uri().clone_into(request.uri_mut());
+        self.request.headers().clone_into(request.headers_mut());
+        Self { request, host: self.host.clone() }
+    }
+
+    /// Gives the head the form of a protocol: HTTP/1 names the host in a header, HTTP/2 in the URI.
+    pub fn shape(&mut self, wire: Wire) {
+        let path =
+            self.request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        match wire {
+            Wire::Http1 => {
+                *self.request.version_mut() = Version::HTTP_11;
+                *self.request.uri_mut() = Uri::from(path);
+                let headers = self.request.headers_mut();
+                headers.insert(header::HOST, self.host.clone());
+                if headers.contains_key(header::TE) {
+                    // RFC 9110 section 10.1.4: TE is for one hop, and says so.
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+                }
+            }
+            Wire::Http2 => {
+                *self.request.version_mut() = Version::HTTP_2;
+                self.request.headers_mut().remove(header::HOST);
+                self.request.headers_mut().remove(header::CONNECTION);
+                let mut parts = http::uri::Parts::default();
+                parts.scheme = Some(Scheme::HTTP);
+                parts.authority = Authority::try_from(self.host.as_bytes())
+                    .ok()
+                    .or_else(|| Some(Authority::from_static("localhost")));
+                parts.path_and_query = Some(path);
+                // Never the default: scheme, authority and path are all there.
+                *self.request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// The body of a request on its way.
+#[derive(Debug)]
+pub enum Body {
+    /// None.
+    Empty,
+    /// The caller's, as it comes.
+    Stream(Incoming),
+    /// The caller's, with its beginning kept.
+    Replay(Replay),
+}
+
+impl From<Incoming> for Body {
+    fn from(body: Incoming) -> Self {
+        if body.is_end_stream() { Self::Empty } else { Self::Stream(body) }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(body) => Pin::new(body).poll_frame(context),
+            Self::Replay(body) => body.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(body) => body.is_end_stream(),
+            Self::Replay(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream(body) => body.size_hint(),
+            Self::Replay(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A body whose beginning is kept, so that a stream that an upstream refused unprocessed can be sent to another.
+#[derive(Debug)]
+pub struct Replay {
+    source: Arc<Mutex<Source>>,
+    /// Frames that this attempt has still to repeat.
+    repeated: VecDeque<Bytes>,
+    length: SizeHint,
+}
+
+#[derive(Debug)]
+struct Source {
+    body: Incoming,
+    kept: Vec<Bytes>,
+    bytes: usize,
+    /// More was read than is kept, or trailers were.
+    lost: bool,
+}
+
+impl Replay {
+    /// Keeps the beginning of a body.
+    pub fn new(body: Incoming) -> Self {
+        let length = body.size_hint();
+        let source = Source { body, kept: Vec::new(), bytes: 0, lost: false };
+        Self { source: Arc::new(Mutex::new(source)), repeated: VecDeque::new(), length }
+    }
+
+    /// A handle that can begin the body again.
+    pub fn handle(&self) -> ReplayHandle {
+        ReplayHandle { source: Arc::clone(&self.source), length: self.length }
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(data) = self.repeated.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let polled = Pin::new(&mut source.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            match frame.data_ref() {
+                Some(data) if !source.lost && source.bytes + data.len() <= KEPT => {
+                    source.bytes += data.len();
+                    source.kept.push(data.clone());
+                }
+                _ => {
+                    source.lost = true;
+                    source.kept = Vec::new();
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.repeated.is_empty()
+            && self.source.lock().unwrap_or_else(PoisonError::into_inner).body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Only asked before the first frame, when all of the body is still to come.
+        self.length
+    }
+}
+
+/// Begins a [`Replay`] again.
+#[derive(Debug)]
+pub struct ReplayHandle {
+    source: Arc<Mutex<Source>>,
+    length: SizeHint,
+}
+
+impl ReplayHandle {
+    /// The body from its beginning, if all that was read of it is still there.
+    pub fn again(self) -> Option<Replay> {
+        let repeated = {
+            let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+            if source.lost {
+                return None;
+            }
+            source.kept.iter().cloned().collect()
+        };
+        Some(Replay { source: self.source, repeated, length: self.length })
+    }
+}
