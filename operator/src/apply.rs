@@ -1,0 +1,439 @@
+//! Carries a plan out: the status first, then the writes in order, up to the first that fails.
+//!
+//! Before every write the leadership is asked for; after it the new version is remembered, so that the next plan is made only when
+//! the cache shows it.
+
+mod request;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::{Client, core::DynamicObject};
+use serde_json::{Value, json};
+use shop_contract::Document;
+use shop_crds::{ShopServiceStatus, names::ANNOTATION_LEADER_EPOCH};
+use shop_release::{
+    EndpointsAcknowledged, ObjectKind, ObjectRef, Observed, Plan, PodTarget, Precondition, Refusal,
+    SourceState, Subject, Write,
+};
+use tokio::time::Instant;
+
+use crate::{
+    cache::Kind,
+    lease::Leadership,
+    memory::{self, Memory, OwnWrite},
+    metrics::{self, Metrics},
+    observe::Sight,
+    render::{self, Keys, Rendered, SidecarImage},
+    sidecars::{SidecarError, Sidecars},
+    signing::{self, SigningError},
+    sources::{self, Sources},
+};
+pub use request::{Answer, ApplyError, Requests};
+
+/// Longest wait for sidecars while users are being taken back: their Services must follow soon.
+const ABORT_PUSH: Duration = Duration::from_millis(500);
+/// Otherwise.
+const PUSH: Duration = Duration::from_secs(1);
+
+/// What a plan is carried out with.
+#[derive(Clone)]
+pub struct Tools {
+    /// The API server.
+    pub client: Client,
+    /// The sidecars.
+    pub sidecars: Sidecars,
+    /// Contents of users' ConfigMaps and Secrets.
+    pub sources: Arc<Sources>,
+    /// The sidecar that new revisions get.
+    pub image: SidecarImage,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether this process leads.
+    pub leadership: Leadership,
+}
+
+/// What came of a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Writes to the API server.
+    pub writes: usize,
+    /// Sidecars told something new: the next plan is due at once.
+    pub learnt: bool,
+}
+
+/// One plan being carried out.
+pub struct Application<'a> {
+    tools: &'a Tools,
+    sight: &'a Sight<'a>,
+    observed: &'a Observed,
+    memory: &'a mut Memory,
+    requests: Requests<'a>,
+    // What this plan has made already and the cache does not show yet.
+    templates: HashMap<i64, Value>,
+    documents: HashMap<i64, Document>,
+    key_id: Option<String>,
+    push_timeout: Duration,
+    applied: Applied,
+}
+
+impl<'a> Application<'a> {
+    /// Prepares to carry out a plan that was made from what `sight` shows.
+    pub fn new(
+        tools: &'a Tools,
+        sight: &'a Sight<'a>,
+        observed: &'a Observed,
+        memory: &'a mut Memory,
+    ) -> Self {
+        let requests =
+            Requests { client: &tools.client, namespace: &sight.owner.namespace, uid: &sight.owner.uid };
+        Self {
+            tools,
+            sight,
+            observed,
+            memory,
+            requests,
+            templates: HashMap::new(),
+            documents: HashMap::new(),
+            key_id: None,
+            push_timeout: PUSH,
+            applied: Applied::default(),
+        }
+    }
+
+    /// Carries it out.
+    pub async fn run(mut self, before: &ShopServiceStatus, plan: &Plan) -> (Applied, Result<(), ApplyError>) {
+        if plan.status.phase == Some(shop_crds::status::Phase::Aborting) {
+            self.push_timeout = ABORT_PUSH;
+        }
+        let result = self.all(before, plan).await;
+        (self.applied, result)
+    }
+
+    async fn all(&mut self, before: &ShopServiceStatus, plan: &Plan) -> Result<(), ApplyError> {
+        if plan.status != *before {
+            self.status(&plan.status).await?;
+        }
+        for write in &plan.writes {
+            self.write(write).await?;
+        }
+        Ok(())
+    }
+
+    async fn status(&mut self, status: &ShopServiceStatus) -> Result<(), ApplyError> {
+        let Subject { name, uid, resource_version, .. } = self.sight.subject;
+        let body = self.status_body("ShopService", name, uid, resource_version, &json!(status));
+        let request = self.requests.replace_status(Kind::ShopService, name, body);
+        self.send(Kind::ShopService, name, request).await
+    }
+
+    fn status_body(&self, kind: &str, name: &str, uid: &str, version: &str, status: &Value) -> Value {
+        json!({
+            "apiVersion": format!("{}/{}", shop_crds::GROUP, shop_crds::VERSION),
+            "kind": kind,
+            "metadata": {
+                "name": name,
+                "namespace": self.sight.owner.namespace,
+                "uid": uid,
+                "resourceVersion": version,
+            },
+            "status": status,
+        })
+    }
+
+    async fn write(&mut self, write: &Write) -> Result<(), ApplyError> {
+        let owner = self.sight.owner;
+        let spec = &self.sight.subject.spec;
+        let (rendered, replaces) = match write {
+            Write::CreateRevision { revision, inputs, facts } => {
+                let template = render::pod_template(owner, *revision, inputs, &self.tools.image);
+                let rendered = render::revision(owner, *revision, facts, &template);
+                self.templates.insert(*revision, template);
+                (rendered, None)
+            }
+            Write::CreateSnapshot { revision, snapshot } => (self.copy(*revision, snapshot).await?, None),
+            Write::CreateAccount => (render::account(owner), None),
+            Write::CreateKeys => (self.new_keys()?, None),
+            Write::WriteConfig { document, generation, replaces } => {
+                let keys = Keys {
+                    handover: self.key_id.clone().unwrap_or(self.sight.keys().handover),
+                    ..self.sight.keys()
+                };
+                let document = render::contract_document(owner, document, *generation, &keys, |kind| {
+                    self.sight.address(kind)
+                });
+                let rendered = render::sidecar_config(owner, &document).map_err(ApplyError::Render)?;
+                self.documents.insert(document.identity.revision, document);
+                (rendered, replaces.as_ref())
+            }
+            Write::WriteDeployment { revision, replicas, role, colour, replaces } => {
+                let template = self.template(*revision)?;
+                (
+                    render::deployment(owner, *revision, &template, *replicas, *role, *colour),
+                    replaces.as_ref(),
+                )
+            }
+            Write::WriteService { service, selects, replaces } => {
+                (render::service(owner, *service, *selects, spec), replaces.as_ref())
+            }
+            Write::WriteBudget { revision, max_unavailable, replaces } => {
+                (render::budget(owner, *revision, *max_unavailable), replaces.as_ref())
+            }
+            Write::PushDocument { revision, generation, pods } => {
+                self.push_document(*revision, *generation, pods).await;
+                return Ok(());
+            }
+            Write::PushEndpoints { .. } => {
+                self.push_endpoints(write).await;
+                return Ok(());
+            }
+            Write::Stamp { object, precondition } => return self.stamp(object, precondition).await,
+            Write::Delete { object, precondition } => return self.delete(object, precondition).await,
+            Write::WriteDecision { name, precondition, status } => {
+                let Precondition { uid, resource_version } = precondition;
+                let body = self.status_body("ReleaseDecision", name, uid, resource_version, &json!(status));
+                let request = self.requests.replace_status(Kind::ReleaseDecision, name, body);
+                return self.send(Kind::ReleaseDecision, name, request).await;
+            }
+        };
+        self.put(rendered, replaces).await
+    }
+
+    async fn put(&mut self, rendered: Rendered, replaces: Option<&Precondition>) -> Result<(), ApplyError> {
+        let kind = Kind::from(rendered.kind);
+        let name = rendered.name.clone();
+        let held = self.sight.owned(kind, &name).cloned();
+        self.count_drift(kind, &name);
+        let request = self.requests.put(rendered, replaces.cloned(), held);
+        self.send(kind, &name, request).await
+    }
+
+    // What is put back because somebody else changed it.
+    fn count_drift(&self, kind: Kind, name: &str) {
+        let service = &self.sight.owner.service;
+        let drifted = match kind {
+            Kind::Deployment => self
+                .observed
+                .deployments
+                .iter()
+                .any(|one| one.drifted && shop_crds::names::revision(service, one.revision) == name),
+            Kind::Service => {
+                self.observed.services.iter().any(|(which, one)| one.drifted && which.name(service) == name)
+            }
+            Kind::ConfigMap => self
+                .observed
+                .configs
+                .iter()
+                .any(|one| one.drifted && shop_crds::names::sidecar_config(service, one.revision) == name),
+            Kind::PodDisruptionBudget => self
+                .observed
+                .budgets
+                .iter()
+                .any(|one| one.drifted && shop_crds::names::revision(service, one.revision) == name),
+            _ => false,
+        };
+        if drifted {
+            metrics::count(&self.tools.metrics.drift, &[kind.as_str()]);
+        }
+    }
+
+    async fn stamp(&mut self, object: &ObjectRef, precondition: &Precondition) -> Result<(), ApplyError> {
+        let kind = Kind::from(object.kind);
+        let body = json!({ "metadata": {
+            "uid": precondition.uid,
+            "resourceVersion": precondition.resource_version,
+            "annotations": { ANNOTATION_LEADER_EPOCH: self.sight.owner.epoch.to_string() },
+        } });
+        let request = self.requests.merge(kind, &object.name, body);
+        self.send(kind, &object.name, request).await
+    }
+
+    async fn delete(&mut self, object: &ObjectRef, precondition: &Precondition) -> Result<(), ApplyError> {
+        let kind = Kind::from(object.kind);
+        let request = self.requests.delete(kind, &object.name, precondition.clone());
+        self.send(kind, &object.name, request).await
+    }
+
+    // Sends one write, and remembers what came of it.
+    async fn send(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        request: impl Future<Output = Result<Answer, ApplyError>>,
+    ) -> Result<(), ApplyError> {
+        if !self.tools.leadership.holds(self.sight.owner.epoch) {
+            return Err(ApplyError::NotLeading);
+        }
+        let answer = request.await;
+        metrics::count(&self.tools.metrics.writes, &[kind.as_str(), outcome(&answer)]);
+        let object = object_ref(kind, name);
+        match answer {
+            Ok(answer) => {
+                self.applied.writes += 1;
+                if let Some(object) = &object {
+                    self.memory.accept(object);
+                }
+                self.remember(kind, name, answer);
+                Ok(())
+            }
+            Err(error) => {
+                if let (ApplyError::Taken { .. }, Some(object)) = (&error, &object) {
+                    self.memory.taken.insert(object.clone(), Instant::now());
+                }
+                if let (ApplyError::Refused { message, .. }, Some(object)) = (&error, object) {
+                    let message = message.clone();
+                    self.memory.refuse(Refusal { object, at: Timestamp::now(), message });
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn remember(&mut self, kind: Kind, name: &str, answer: Answer) {
+        let (uid, version) = match answer {
+            Answer::Written(object) => {
+                let metadata = &object.metadata;
+                let made = (metadata.uid.clone(), metadata.resource_version.clone());
+                self.in_order(kind, name, &object);
+                (made.0.unwrap_or_default(), Some(made.1.unwrap_or_default()))
+            }
+            Answer::Deleted { uid } => (uid, None),
+        };
+        self.memory.unseen.push(OwnWrite { kind, name: name.to_owned(), uid, version, at: Instant::now() });
+    }
+
+    // What the API server makes of our own write is in order, whatever defaults it has.
+    fn in_order(&mut self, kind: Kind, name: &str, object: &DynamicObject) {
+        if matches!(kind, Kind::Deployment | Kind::Service | Kind::PodDisruptionBudget) {
+            let hash = render::short_hash(crate::cache::Held::of(object).content().to_string().as_bytes());
+            self.memory.in_order.insert((kind, name.to_owned()), hash);
+        }
+    }
+
+    fn template(&self, revision: i64) -> Result<Value, ApplyError> {
+        if let Some(template) = self.templates.get(&revision) {
+            return Ok(template.clone());
+        }
+        let name = shop_crds::names::revision(&self.sight.owner.service, revision);
+        self.sight
+            .owned(Kind::ControllerRevision, &name)
+            .and_then(|held| render::template_of(&held.content()))
+            .map(|(_, template)| template)
+            .ok_or(ApplyError::NoTemplate { name })
+    }
+
+    async fn copy(
+        &self,
+        revision: i64,
+        snapshot: &shop_release::SnapshotRef,
+    ) -> Result<Rendered, ApplyError> {
+        let namespace = &self.sight.owner.namespace;
+        let source = self.tools.sources.read(snapshot.kind, namespace, &snapshot.source).await;
+        let source = source.map_err(ApplyError::from_kube)?;
+        match source.as_ref().map(sources::measured) {
+            Some(SourceState::Found { hash, .. }) if hash == snapshot.hash => {}
+            // The watch is about to tell, and the next plan starts from what is there then.
+            _ => return Err(ApplyError::SourceChanged { name: snapshot.source.clone() }),
+        }
+        Ok(render::snapshot(self.sight.owner, revision, snapshot, &source.unwrap_or_default()))
+    }
+
+    fn new_keys(&mut self) -> Result<Rendered, ApplyError> {
+        let key = signing::random_bytes().map_err(|_: SigningError| ApplyError::Random)?;
+        // A new id for each key: a sidecar that has not got the key yet must not take an old one for it.
+        let id = format!("k{}", render::short_hash(&key));
+        let rendered = render::keys(self.sight.owner, &id, &key);
+        self.key_id = Some(id);
+        Ok(rendered)
+    }
+
+    async fn push_document(&mut self, revision: i64, generation: i64, pods: &[PodTarget]) {
+        let document = self.documents.get(&revision).cloned().or_else(|| self.sight.document(revision));
+        // Without it, or with another one, the next plan writes it first.
+        let Some(document) = document.filter(|document| document.generation == generation) else { return };
+        self.push(&shop_contract::Push::Document(document), pods, None).await;
+    }
+
+    async fn push_endpoints(&mut self, write: &Write) {
+        let Write::PushEndpoints { revision, to_revision, addresses, pods } = write else { return };
+        let owner = self.sight.owner;
+        let endpoints = shop_contract::Endpoints {
+            identity: shop_contract::Identity {
+                namespace: owner.namespace.clone(),
+                service: owner.service.clone(),
+                service_uid: owner.uid.clone(),
+                revision: *revision,
+            },
+            leader_epoch: owner.epoch,
+            sequence: self.tools.sidecars.next_sequence(),
+            to_revision: *to_revision,
+            addresses: addresses
+                .iter()
+                .map(|ip| std::net::SocketAddr::new(*ip, shop_contract::ports::INBOUND))
+                .collect(),
+        };
+        let sent = EndpointsAcknowledged {
+            to_revision: *to_revision,
+            addresses: addresses.iter().copied().collect(),
+        };
+        self.push(&shop_contract::Push::Endpoints(endpoints), pods, Some(sent)).await;
+    }
+
+    async fn push(
+        &mut self,
+        push: &shop_contract::Push,
+        pods: &[PodTarget],
+        endpoints: Option<EndpointsAcknowledged>,
+    ) {
+        if !self.tools.leadership.holds(self.sight.owner.epoch) {
+            return;
+        }
+        let addresses: Vec<_> = pods.iter().map(|pod| pod.ip).collect();
+        let answers = self.tools.sidecars.push(push, &addresses, self.push_timeout).await;
+        for (target, answer) in pods.iter().zip(answers) {
+            let Some(pod) = self.observed.pods.iter().find(|pod| pod.uid == target.uid) else { continue };
+            let endpoints = endpoints.clone();
+            let told = self.memory.learn(pod, |view| match answer {
+                Ok(answer) => {
+                    memory::acknowledged(view, &answer);
+                    match answer.refused {
+                        Some(why) => memory::push_failed(view, Timestamp::now(), format!("refused: {why}")),
+                        None => view.endpoints = endpoints.or_else(|| view.endpoints.take()),
+                    }
+                }
+                Err(error) => memory::push_failed(view, Timestamp::now(), unreachable(&error)),
+            });
+            let failed = self.memory.sidecar(pod).failed.is_some();
+            self.applied.learnt |= told && !failed;
+        }
+    }
+}
+
+fn unreachable(error: &SidecarError) -> String {
+    format!("port {}: {error}", shop_contract::ports::ADMIN)
+}
+
+fn outcome(answer: &Result<Answer, ApplyError>) -> &'static str {
+    match answer {
+        Ok(_) => "done",
+        Err(ApplyError::Conflict(_)) => "conflict",
+        Err(ApplyError::Taken { .. }) => "taken",
+        Err(ApplyError::Refused { .. }) => "refused",
+        Err(_) => "failed",
+    }
+}
+
+fn object_ref(kind: Kind, name: &str) -> Option<ObjectRef> {
+    let kind = match kind {
+        Kind::ControllerRevision => ObjectKind::ControllerRevision,
+        Kind::ConfigMap => ObjectKind::ConfigMap,
+        Kind::Secret => ObjectKind::Secret,
+        Kind::ServiceAccount => ObjectKind::ServiceAccount,
+        Kind::Deployment => ObjectKind::Deployment,
+        Kind::Service => ObjectKind::Service,
+        Kind::PodDisruptionBudget => ObjectKind::PodDisruptionBudget,
+        Kind::ReleaseDecision => ObjectKind::ReleaseDecision,
+        Kind::ShopService | Kind::Pod | Kind::EndpointSlice => return None,
+    };
+    Some(ObjectRef::new(kind, name))
+}

@@ -1,0 +1,199 @@
+//! Everything but the pod template: Deployment, Services, budget, account, keys, revision and copies.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
+use shop_contract::ports;
+use shop_crds::{
+    ShopServiceSpec,
+    names::{self, ANNOTATION_COLOUR, ANNOTATION_ROLE},
+    service::ServiceType,
+    status::Colour,
+};
+use shop_release::{MaxUnavailable, ObjectKind, RevisionFacts, Role, ServiceKind, SnapshotRef, SourceKind};
+
+use super::{
+    ANNOTATION_FROM_SPEC, ANNOTATION_KEY_ID, ANNOTATION_SOURCE, ANNOTATION_SOURCE_HASH, COMPONENT_SNAPSHOT,
+    Owner, Parts, Rendered, short_hash,
+};
+
+/// The record of a revision: what is known of it, and its template.
+pub fn revision(owner: &Owner, number: i64, facts: &RevisionFacts, template: &Value) -> Rendered {
+    owner.object(
+        ObjectKind::ControllerRevision,
+        names::revision(&owner.service, number),
+        Parts {
+            revision: Some(number),
+            meant: facts.hash.clone(),
+            content: json!({ "revision": number, "data": { "facts": facts, "template": template } }),
+            ..Parts::default()
+        },
+    )
+}
+
+/// Facts and template of a ControllerRevision's content.
+pub fn template_of(content: &Value) -> Option<(RevisionFacts, Value)> {
+    let data = content.get("data")?;
+    let facts = serde_json::from_value(data.get("facts")?.clone()).ok()?;
+    Some((facts, data.get("template")?.clone()))
+}
+
+/// The Deployment of a revision, around its stored template.
+pub fn deployment(
+    owner: &Owner,
+    number: i64,
+    template: &Value,
+    replicas: i32,
+    role: Role,
+    colour: Colour,
+) -> Rendered {
+    let mut annotations = Map::new();
+    annotations.insert(ANNOTATION_ROLE.to_owned(), role.as_str().into());
+    annotations.insert(ANNOTATION_COLOUR.to_owned(), colour.as_str().into());
+    let template_hash = short_hash(template.to_string().as_bytes());
+    owner.object(
+        ObjectKind::Deployment,
+        names::revision(&owner.service, number),
+        Parts {
+            revision: Some(number),
+            annotations,
+            meant: format!("{replicas} {} {} {template_hash}", role.as_str(), colour.as_str()),
+            content: json!({ "spec": {
+                "replicas": replicas,
+                "selector": { "matchLabels": owner.selector(number) },
+                "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
+                "progressDeadlineSeconds": 600,
+                "revisionHistoryLimit": 0,
+                "template": template,
+            } }),
+            ..Parts::default()
+        },
+    )
+}
+
+/// One of the three Services. Port 80 leads to the sidecars.
+pub fn service(owner: &Owner, kind: ServiceKind, selects: i64, spec: &ShopServiceSpec) -> Rendered {
+    let mut content = Map::new();
+    let mut set = |field: &str, value: Value| drop(content.insert(field.to_owned(), value));
+    set("type", "ClusterIP".into());
+    set("selector", owner.selector(selects));
+    set("publishNotReadyAddresses", false.into());
+    set("ports", json!([{ "name": "http", "port": 80, "protocol": "TCP", "targetPort": ports::INBOUND }]));
+    let mut annotations = Map::new();
+    match kind {
+        ServiceKind::Users => {
+            let users = spec.service.clone().unwrap_or_default();
+            set("type", users.kind.as_str().into());
+            if users.kind != ServiceType::ClusterIP {
+                set("externalTrafficPolicy", "Cluster".into());
+            }
+            let given: Vec<&String> = users.annotations.keys().collect();
+            if !given.is_empty() {
+                annotations.insert(ANNOTATION_FROM_SPEC.to_owned(), json!(given).to_string().into());
+            }
+            annotations
+                .extend(users.annotations.iter().map(|(name, value)| (name.clone(), value.clone().into())));
+        }
+        ServiceKind::Pods => set("clusterIP", "None".into()),
+        ServiceKind::Preview => {}
+    }
+    owner.object(
+        ObjectKind::Service,
+        kind.name(&owner.service),
+        Parts {
+            meant: format!("{} {}", Value::Object(content.clone()), Value::Object(annotations.clone())),
+            detail: selects.to_string(),
+            annotations,
+            content: json!({ "spec": content }),
+            ..Parts::default()
+        },
+    )
+}
+
+/// The PodDisruptionBudget of a revision.
+pub fn budget(owner: &Owner, number: i64, max_unavailable: MaxUnavailable) -> Rendered {
+    let max_unavailable = match max_unavailable {
+        MaxUnavailable::One => json!(1),
+        MaxUnavailable::TenPercent => json!("10%"),
+    };
+    owner.object(
+        ObjectKind::PodDisruptionBudget,
+        names::revision(&owner.service, number),
+        Parts {
+            revision: Some(number),
+            meant: max_unavailable.to_string(),
+            content: json!({ "spec": {
+                "maxUnavailable": max_unavailable,
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+                "selector": { "matchLabels": owner.selector(number) },
+            } }),
+            ..Parts::default()
+        },
+    )
+}
+
+/// The ServiceAccount of the pods: without rights, and without a token in them.
+pub fn account(owner: &Owner) -> Rendered {
+    owner.object(
+        ObjectKind::ServiceAccount,
+        names::service_account(&owner.service),
+        Parts { content: json!({ "automountServiceAccountToken": false }), ..Parts::default() },
+    )
+}
+
+/// The Secret with one MAC key, under its id.
+pub fn keys(owner: &Owner, id: &str, key: &[u8]) -> Rendered {
+    let mut annotations = Map::new();
+    annotations.insert(ANNOTATION_KEY_ID.to_owned(), id.into());
+    owner.object(
+        ObjectKind::Secret,
+        names::sidecar_keys(&owner.service),
+        Parts {
+            annotations,
+            meant: id.to_owned(),
+            content: json!({ "type": "Opaque", "data": { id: STANDARD.encode(key) } }),
+            ..Parts::default()
+        },
+    )
+}
+
+/// A revision's immutable copy of a ConfigMap or Secret: `source` is the object that is copied.
+pub fn snapshot(owner: &Owner, number: i64, reference: &SnapshotRef, source: &Value) -> Rendered {
+    let mut annotations = Map::new();
+    annotations.insert(ANNOTATION_SOURCE.to_owned(), reference.source.clone().into());
+    annotations.insert(ANNOTATION_SOURCE_HASH.to_owned(), reference.hash.clone().into());
+    let mut content = Map::new();
+    content.insert("immutable".into(), true.into());
+    for field in ["type", "data", "binaryData"] {
+        if let Some(value) = source.get(field).filter(|value| !value.is_null()) {
+            content.insert(field.into(), value.clone());
+        }
+    }
+    owner.object(
+        reference.kind.into(),
+        reference.name.clone(),
+        Parts {
+            revision: Some(number),
+            component: Some(COMPONENT_SNAPSHOT),
+            annotations,
+            meant: reference.hash.clone(),
+            content: Value::Object(content),
+            ..Parts::default()
+        },
+    )
+}
+
+/// Which copy an object is, by its annotations.
+pub fn snapshot_ref(
+    kind: SourceKind,
+    name: &str,
+    annotations: &BTreeMap<String, String>,
+) -> Option<SnapshotRef> {
+    Some(SnapshotRef {
+        kind,
+        source: annotations.get(ANNOTATION_SOURCE)?.clone(),
+        name: name.to_owned(),
+        hash: annotations.get(ANNOTATION_SOURCE_HASH)?.clone(),
+    })
+}

@@ -1,0 +1,197 @@
+//! What is rendered, by example.
+
+use serde_json::from_value;
+use shop_crds::{ShopServiceSpec, status::Colour};
+use shop_release::{
+    HandOff, Inputs, Observed, Role, ServiceKind, SidecarDocument, Source, SourceKind, SourceState,
+};
+
+use super::*;
+
+fn owner() -> Owner {
+    Owner { namespace: "shop".into(), service: "order".into(), uid: "u-1".into(), epoch: 4 }
+}
+
+fn spec() -> ShopServiceSpec {
+    from_value(json!({
+        "image": "order:1",
+        "port": 8080,
+        "env": [
+            { "name": "KEY", "valueFrom": { "secretKeyRef": { "name": "keys", "key": "k" } } },
+            { "name": "POD", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+            { "name": "SHOP_SERVICE", "value": "mine" },
+        ],
+        "envFrom": [{ "configMapRef": { "name": "settings" } }],
+        "config": [{ "secret": "keys", "mountPath": "/etc/keys" }],
+        "probes": {
+            "readiness": { "path": "/readyz", "period": "2s", "timeout": "3s" },
+            "liveness": { "path": "/healthz" },
+        },
+        "release": { "drain": { "max": "90s" } },
+        "service": { "type": "NodePort", "annotations": { "dns": "order.example" } },
+    }))
+    .unwrap()
+}
+
+fn inputs() -> Inputs {
+    let found = |kind, name: &str| Source {
+        kind,
+        name: name.into(),
+        state: SourceState::Found { hash: "h".into(), bytes: 1 },
+    };
+    let sources = vec![found(SourceKind::ConfigMap, "settings"), found(SourceKind::Secret, "keys")];
+    Inputs::resolve(&spec(), &Observed { sources, ..Observed::default() }).unwrap()
+}
+
+fn template() -> Value {
+    let image = SidecarImage { image: "sidecar:1".into(), pull_policy: "IfNotPresent".into() };
+    pod_template(&owner(), 7, &inputs(), &image)
+}
+
+#[test]
+fn the_sidecar_comes_first_stays_and_may_do_nothing_else() {
+    let template = template();
+    let sidecar = &template["spec"]["initContainers"][0];
+    assert_eq!(sidecar["name"], "shop-sidecar");
+    assert_eq!(sidecar["restartPolicy"], "Always");
+    assert_eq!(sidecar["startupProbe"]["httpGet"], json!({ "path": "/livez", "port": 9442 }));
+    assert_eq!(sidecar["readinessProbe"]["httpGet"], json!({ "path": "/readyz", "port": 9442 }));
+    assert_eq!(
+        (&sidecar["readinessProbe"]["periodSeconds"], &sidecar["readinessProbe"]["timeoutSeconds"]),
+        (&json!(2), &json!(4))
+    );
+    assert_eq!(sidecar["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(sidecar["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(
+        sidecar["resources"],
+        json!({ "requests": { "cpu": "25m", "memory": "24Mi" }, "limits": { "memory": "64Mi" } })
+    );
+    assert_eq!(sidecar["lifecycle"]["preStop"]["exec"]["command"], json!(["/shop-sidecar", "drain"]));
+    assert_eq!(template["spec"]["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn the_app_is_asked_directly_only_whether_it_lives() {
+    let template = template();
+    let app = &template["spec"]["containers"][0];
+    assert_eq!(app["readinessProbe"], Value::Null);
+    assert_eq!(app["livenessProbe"]["httpGet"], json!({ "path": "/healthz", "port": 8080 }));
+    assert_eq!(app["livenessProbe"]["terminationGracePeriodSeconds"], 5);
+    assert_eq!(app["lifecycle"]["preStop"]["httpGet"], json!({ "path": "/drain", "port": 9442 }));
+    assert_eq!(app["resources"]["requests"]["cpu"], "10m");
+    assert_eq!(template["spec"]["terminationGracePeriodSeconds"], 120);
+}
+
+#[test]
+fn every_config_is_the_revisions_copy() {
+    let template = template();
+    let app = &template["spec"]["containers"][0];
+    let variable =
+        |name: &str| app["env"].as_array().unwrap().iter().find(|one| one["name"] == name).cloned().unwrap();
+    assert_eq!(variable("KEY")["valueFrom"]["secretKeyRef"]["name"], "order-r7-keys");
+    assert_eq!(variable("POD")["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name");
+    assert_eq!(variable("SHOP_SERVICE")["value"], "mine");
+    assert_eq!(app["envFrom"][0]["configMapRef"]["name"], "order-r7-settings");
+    let volumes = template["spec"]["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == "config-0").unwrap();
+    assert_eq!(volume["secret"]["secretName"], "order-r7-keys");
+    assert_eq!(
+        app["volumeMounts"][0],
+        json!({ "name": "config-0", "mountPath": "/etc/keys", "readOnly": true })
+    );
+}
+
+#[test]
+fn pods_carry_service_and_revision_only() {
+    let labels = json!({ "shopkeeper.dev/service": "order", "shopkeeper.dev/revision": "7" });
+    let template = template();
+    assert_eq!(template["metadata"], json!({ "labels": labels }));
+    let deployment = deployment(&owner(), 7, &template, 3, Role::Active, Colour::Green).value;
+    assert_eq!(deployment["spec"]["selector"]["matchLabels"], labels);
+    assert_eq!(deployment["spec"]["template"], template);
+    assert_eq!(deployment["metadata"]["annotations"]["shopkeeper.dev/role"], "active");
+    assert_eq!(deployment["metadata"]["annotations"]["shopkeeper.dev/leader-epoch"], "4");
+    assert_eq!(
+        deployment["spec"]["strategy"]["rollingUpdate"],
+        json!({ "maxUnavailable": 0, "maxSurge": 1 })
+    );
+}
+
+#[test]
+fn the_epoch_of_the_leader_changes_nothing_of_what_is_meant() {
+    let written = |epoch| {
+        let owner = Owner { epoch, ..owner() };
+        let rendered = service(&owner, ServiceKind::Users, 7, &spec());
+        rendered.value["metadata"]["annotations"]["shopkeeper.dev/written"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(written(1), written(2));
+    let text = written(1);
+    let read = Written::read(&text).unwrap();
+    assert_eq!((read.uid, read.detail), ("u-1", "7"));
+}
+
+#[test]
+fn services_lead_to_the_sidecar() {
+    let users = service(&owner(), ServiceKind::Users, 7, &spec()).value;
+    assert_eq!(users["spec"]["ports"][0]["targetPort"], 9440);
+    assert_eq!(users["spec"]["type"], "NodePort");
+    assert_eq!(users["metadata"]["annotations"]["dns"], "order.example");
+    let pods = service(&owner(), ServiceKind::Pods, 7, &spec()).value;
+    assert_eq!(
+        (&pods["metadata"]["name"], &pods["spec"]["clusterIP"]),
+        (&json!("order-pods"), &json!("None"))
+    );
+    assert_eq!(pods["spec"]["type"], "ClusterIP");
+}
+
+#[test]
+fn a_revision_is_read_back_as_it_was_written() {
+    let facts = inputs().facts("order", 7);
+    let rendered = revision(&owner(), 7, &facts, &template());
+    assert_eq!(template_of(&rendered.value), Some((facts, template())));
+    assert_eq!(rendered.value["revision"], 7);
+}
+
+#[test]
+fn a_document_is_read_back_as_it_was_planned() {
+    let planned = SidecarDocument {
+        revision: 7,
+        role: Role::Active,
+        colour: Colour::Green,
+        role_epoch: 3,
+        port: 8080,
+        protocol: shop_crds::service::Protocol::Http,
+        readiness_path: Some("/readyz".into()),
+        readiness_timeout_ms: 3_000,
+        max_connections: 3_000,
+        drain_max_ms: 90_000,
+        hand_off: Some(HandOff {
+            to_revision: 8,
+            share: 10_000,
+            fallback: ServiceKind::Preview,
+            may_serve_locally: true,
+        }),
+    };
+    let keys = Keys { push: "p".into(), handover: "k1".into() };
+    let address = |kind: ServiceKind| kind.name("order");
+    let document = contract_document(&owner(), &planned, 5, &keys, address);
+    assert_eq!(document.validate(), Ok(()));
+    assert_eq!((document.leader_epoch, document.generation), (4, 5));
+    assert_eq!(stored_document(&document, address), Some((planned.clone(), keys)));
+    // Another address of the Service: the document must be written anew.
+    assert_eq!(stored_document(&document, |_| "10.0.0.1".into()), None);
+    let rendered = sidecar_config(&owner(), &document).unwrap();
+    let text = rendered.value["data"]["document.json"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<shop_contract::Document>(text).unwrap(), document);
+}
+
+#[test]
+fn copies_are_immutable_and_know_where_they_come_from() {
+    let reference = inputs().facts("order", 7).snapshots.remove(1);
+    let source = json!({ "type": "kubernetes.io/tls", "data": { "k": "dg==" }, "metadata": { "labels": { "a": "b" } } });
+    let copy = snapshot(&owner(), 7, &reference, &source).value;
+    assert_eq!((&copy["kind"], &copy["immutable"]), (&json!("Secret"), &json!(true)));
+    assert_eq!((&copy["type"], &copy["data"]), (&source["type"], &source["data"]));
+    let annotations = from_value(copy["metadata"]["annotations"].clone()).unwrap();
+    assert_eq!(snapshot_ref(SourceKind::Secret, &reference.name, &annotations), Some(reference));
+}
