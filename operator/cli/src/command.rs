@@ -1,0 +1,126 @@
+//! The verbs: what is read, what is written, what is printed, and the exit code.
+
+mod decide;
+mod follow;
+mod inspect;
+
+use std::{io::Write, time::Duration};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use shop_crds::Verb;
+
+use crate::{
+    arguments::{Command, Output},
+    client::{ClientError, Cluster},
+    exit::Exit,
+};
+
+/// Why a command could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The API server did not do what it was asked.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// No revision was named, and the status offers none.
+    #[error("there is nothing to {} for {service:?}: {now}; name a revision with --revision if you know better", .verb.as_str())]
+    NothingOffered {
+        /// What was to be decided.
+        verb: Verb,
+        /// About which service.
+        service: String,
+        /// What is so.
+        now: String,
+    },
+    /// The answer could not be printed.
+    #[error("cannot print the answer: {0}")]
+    Print(#[from] std::io::Error),
+    /// The answer could not be written as JSON.
+    #[error("cannot write the answer as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The answer could not be written as YAML.
+    #[error("cannot write the answer as YAML: {0}")]
+    Yaml(String),
+}
+
+/// How often is looked, and how long the operator may take to answer a decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Time between two looks.
+    pub poll: Duration,
+    /// Longest wait for the operator to answer a decision, without `--wait`.
+    pub answer: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { poll: Duration::from_millis(200), answer: Duration::from_secs(10) }
+    }
+}
+
+/// Where answers and progress are printed, and how.
+pub struct Terminal<'a> {
+    /// Answers: standard output.
+    pub out: &'a mut dyn Write,
+    /// Progress: standard error.
+    pub notes: &'a mut dyn Write,
+    /// How answers are printed.
+    pub output: Output,
+}
+
+impl Terminal<'_> {
+    /// Prints an answer: data as it is, or as a page.
+    fn answer<T: Serialize>(
+        &mut self,
+        answer: &T,
+        page: impl FnOnce(&T, Timestamp) -> String,
+    ) -> Result<(), CommandError> {
+        let text = match self.output {
+            Output::Table => page(answer, Timestamp::now()),
+            Output::Json => serde_json::to_string_pretty(answer)? + "\n",
+            Output::Yaml => {
+                serde_yaml::to_string(answer).map_err(|error| CommandError::Yaml(error.to_string()))?
+            }
+        };
+        self.out.write_all(text.as_bytes())?;
+        Ok(self.out.flush()?)
+    }
+
+    /// Separates an answer from the one before it.
+    fn separate(&mut self) -> Result<(), CommandError> {
+        let separator = match self.output {
+            Output::Table => "\n",
+            Output::Json => "",
+            Output::Yaml => "---\n",
+        };
+        Ok(self.out.write_all(separator.as_bytes())?)
+    }
+
+    /// Prints a line of progress.
+    fn note(&mut self, line: &str) -> Result<(), CommandError> {
+        Ok(writeln!(self.notes, "{}", crate::render::printable(line))?)
+    }
+}
+
+/// Does what the command line asks for.
+pub async fn run(
+    command: &Command,
+    cluster: &Cluster,
+    pace: Pace,
+    terminal: &mut Terminal<'_>,
+) -> Result<Exit, CommandError> {
+    if let Some(request) = command.request() {
+        return decide::decide(&request, cluster, pace, terminal).await;
+    }
+    match command {
+        Command::Status(arguments) if arguments.watch => {
+            inspect::watch(&arguments.name, cluster, pace, terminal).await
+        }
+        Command::Status(arguments) => inspect::status(&arguments.name, cluster, terminal).await,
+        Command::Why(named) => inspect::why(&named.name, cluster, terminal).await,
+        Command::History(named) => inspect::history(&named.name, cluster, terminal).await,
+        Command::Wait(arguments) => follow::wait(arguments, cluster, pace, terminal).await,
+        // Answered above.
+        Command::Promote(_) | Command::Abort(_) | Command::Rollback(_) | Command::Retry(_) => Ok(Exit::Usage),
+    }
+}

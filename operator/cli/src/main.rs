@@ -1,0 +1,34 @@
+//! The program `kubectl-shop`, which kubectl runs as `kubectl shop`.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use kubectl_shop::{Arguments, Cluster, Exit, Pace, Terminal, run};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(execute(&arguments)) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) => failed(error.as_ref()),
+    }
+}
+
+async fn execute(arguments: &Arguments) -> Result<Exit, Box<dyn std::error::Error>> {
+    let cluster = Cluster::connect(&arguments.connection).await?;
+    let (mut out, mut notes) = (io::stdout(), io::stderr());
+    let mut terminal = Terminal { out: &mut out, notes: &mut notes, output: arguments.output };
+    Ok(run(&arguments.command, &cluster, Pace::default(), &mut terminal).await?)
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::from(Exit::Error.code())
+}

@@ -1,0 +1,190 @@
+//! What people read: pages and tables. Pure; the time is an argument.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use shop_crds::status::{Blocked, RevisionRef, RevisionState};
+
+use crate::report::{Decided, Ending, History, Overview, Why};
+
+#[cfg(test)]
+mod tests;
+
+/// Decisions that a page lists; JSON and YAML have all of them.
+const DECISIONS: usize = 20;
+
+/// One line on how a decision or a `wait` ended.
+pub fn ending(ending: &Ending) -> String {
+    let Ending { service, action, goal, revision, outcome, reason, message, .. } = ending;
+    let mut text = format!("{service}: {action}");
+    if let Some(revision) = revision {
+        let _ = write!(text, " r{revision}");
+    }
+    if let Some(goal) = goal {
+        let _ = write!(text, " for {goal}");
+    }
+    let _ = write!(text, ": {}", ending.result.as_str());
+    if let Some(outcome) = outcome {
+        let _ = write!(text, ", decision {}", format!("{outcome:?}").to_lowercase());
+    }
+    if let Some(reason) = reason {
+        let _ = write!(text, " ({})", reason.as_str());
+    }
+    printable(&format!("{text}: {message}")) + "\n"
+}
+
+/// The page of `status`.
+pub fn status(overview: &Overview, now: Timestamp) -> String {
+    let status = &overview.status;
+    let phase = status.phase.map_or("-", |phase| phase.as_str());
+    let since = status.release.as_ref().map(|release| release.phase_since.0);
+    let phase = since.map_or_else(|| phase.to_owned(), |since| format!("{phase}, for {}", age(since, now)));
+    let mut rows = vec![
+        vec!["Service".to_owned(), format!("{}/{}", overview.namespace, overview.service)],
+        vec!["State".to_owned(), overview.message.clone()],
+        vec!["Phase".to_owned(), phase],
+        vec!["Pods ready".to_owned(), status.ready.clone().unwrap_or_else(|| "-".to_owned())],
+        vec!["Active".to_owned(), revision(status.active.as_ref(), &status.revisions)],
+        vec!["Stable".to_owned(), revision(status.stable.as_ref(), &status.revisions)],
+        vec!["Candidate".to_owned(), revision(status.candidate.as_ref(), &status.revisions)],
+    ];
+    match &status.blocked {
+        None => rows.push(vec!["Waits for".to_owned(), "nothing".to_owned()]),
+        Some(blocked) => {
+            let facts = waits_for(blocked, now);
+            let labels = std::iter::once("Waits for").chain(std::iter::repeat(""));
+            rows.extend(labels.zip(facts).map(|(label, fact)| vec![label.to_owned(), fact]));
+        }
+    }
+    let mut text = columns(&rows);
+    if !status.conditions.is_empty() {
+        let mut rows = vec![["CONDITION", "STATUS", "REASON", "FOR", "MESSAGE"].map(str::to_owned).to_vec()];
+        rows.extend(status.conditions.iter().map(|condition| {
+            let since = age(condition.last_transition_time.0, now);
+            let (kind, status) = (condition.type_.clone(), condition.status.clone());
+            vec![kind, status, condition.reason.clone(), since, condition.message.clone()]
+        }));
+        let _ = write!(text, "\n{}", columns(&rows));
+    }
+    text
+}
+
+/// The answer of `why`.
+pub fn why(why: &Why, now: Timestamp) -> String {
+    let Some(blocked) = &why.blocked else {
+        return printable(&format!("{}: nothing is waiting: {}", why.service, why.message)) + "\n";
+    };
+    let mut facts = waits_for(blocked, now).into_iter();
+    let mut text =
+        printable(&format!("{}: waits for {}", why.service, facts.next().unwrap_or_default())) + "\n";
+    for fact in facts.filter(|fact| !fact.starts_with("run: kubectl shop why ")) {
+        let _ = writeln!(text, "  {}", printable(&fact));
+    }
+    text
+}
+
+/// The tables of `history`.
+pub fn history(history: &History, now: Timestamp) -> String {
+    let mut rows = vec![
+        ["REVISION", "COLOUR", "AGE", "OUTCOME", "REASON", "IMAGE", "MESSAGE"].map(str::to_owned).to_vec(),
+    ];
+    rows.extend(history.revisions.iter().map(|state| {
+        let active = if history.active == Some(state.number) { " (active)" } else { "" };
+        let outcome = state.outcome.as_ref();
+        vec![
+            format!("r{}{active}", state.number),
+            state.colour.as_str().to_owned(),
+            age(state.created.0, now),
+            outcome.map_or_else(|| "-".to_owned(), |outcome| format!("{:?}", outcome.result)),
+            outcome.map_or("-", |outcome| outcome.reason.as_str()).to_owned(),
+            state.image.clone(),
+            outcome.map_or_else(String::new, |outcome| outcome.message.clone()),
+        ]
+    }));
+    let mut text = columns(&rows);
+    if history.decisions.is_empty() {
+        text.push_str("\nNo decisions are kept.\n");
+        return text;
+    }
+    let mut rows = vec![
+        ["AGE", "DECISION", "REVISION", "ACTOR", "OUTCOME", "WHY", "MESSAGE"].map(str::to_owned).to_vec(),
+    ];
+    let hidden = history.decisions.len().saturating_sub(DECISIONS);
+    rows.extend(history.decisions.iter().skip(hidden).map(|decided| decision(decided, now)));
+    let _ = write!(text, "\n{}", columns(&rows));
+    if hidden > 0 {
+        let _ = writeln!(text, "({hidden} older decisions: -o json)");
+    }
+    text
+}
+
+fn decision(decided: &Decided, now: Timestamp) -> Vec<String> {
+    vec![
+        decided.at.map_or_else(|| "-".to_owned(), |at| age(at, now)),
+        decided.verb.as_str().to_owned(),
+        format!("r{}", decided.revision),
+        decided.actor.clone(),
+        decided.outcome.map_or_else(|| "-".to_owned(), |outcome| format!("{outcome:?}")),
+        decided.reason.clone().unwrap_or_else(|| "-".to_owned()),
+        decided.message.clone().unwrap_or_default(),
+    ]
+}
+
+/// Reason and age, message, next check, command.
+fn waits_for(blocked: &Blocked, now: Timestamp) -> Vec<String> {
+    let mut facts = vec![format!("{}, for {}", blocked.reason.as_str(), age(blocked.since.0, now))];
+    facts.push(blocked.message.clone());
+    if let Some(next) = &blocked.next_check {
+        let next = if next.0 > now { format!("in {}", age(now, next.0)) } else { "now".to_owned() };
+        facts.push(format!("next check: {next}"));
+    }
+    if let Some(command) = &blocked.command {
+        facts.push(format!("run: {command}"));
+    }
+    facts
+}
+
+fn revision(named: Option<&RevisionRef>, revisions: &[RevisionState]) -> String {
+    let Some(named) = named else { return "-".to_owned() };
+    let label = if named.label.is_empty() { format!("r{}", named.revision) } else { named.label.clone() };
+    let image =
+        revisions.iter().find(|state| state.number == named.revision).map(|state| state.image.as_str());
+    image.map_or_else(|| label.clone(), |image| format!("{label}, {image}"))
+}
+
+/// A length of time in at most two units: `45s`, `3m12s`, `2h5m`, `4d1h`. Never negative: clocks differ.
+pub fn age(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.duration_since(from).as_secs().max(0);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let units = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds % 60, "s")];
+    let shown = units.iter().skip_while(|(count, _)| *count == 0).take(2).filter(|(count, _)| *count > 0);
+    let text = shown.map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().concat();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// Rows in columns as wide as their widest cell.
+fn columns(rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        for (index, cell) in row.iter().enumerate() {
+            let width = cell.chars().count();
+            match widths.get_mut(index) {
+                Some(known) => *known = width.max(*known),
+                None => widths.push(width),
+            }
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", printable(cell)));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// What comes from the cluster must not steer the terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}

@@ -1,0 +1,183 @@
+//! What a command found, as data: the JSON and YAML that pipelines read.
+
+use serde::Serialize;
+use shop_crds::{
+    DecisionOutcome, Reason, ReleaseDecision, ShopService, ShopServiceStatus, Verb,
+    status::{Blocked, RevisionState},
+};
+
+use kube::ResourceExt as _;
+
+use crate::{exit::Exit, verdict};
+
+/// How a decision or a `wait` ended.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ending {
+    /// Namespace of the service.
+    pub namespace: String,
+    /// Name of the service.
+    pub service: String,
+    /// `promote`, `abort`, `rollback`, `retry` or `wait`.
+    pub action: &'static str,
+    /// What `wait` waited for.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub goal: Option<&'static str>,
+    /// The revision that was decided about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// Name of the `ReleaseDecision`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+    /// Who decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// What the operator made of the decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<DecisionOutcome>,
+    /// The operator's word for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The word for the exit code.
+    pub result: Exit,
+    /// The exit code.
+    pub exit_code: u8,
+    /// What is so, in a sentence.
+    pub message: String,
+}
+
+/// A service's release, as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Overview {
+    /// Namespace of the service.
+    pub namespace: String,
+    /// Name of the service.
+    pub service: String,
+    /// The image that the spec asks for.
+    pub image: String,
+    /// The word for the exit code.
+    pub result: Exit,
+    /// The exit code.
+    pub exit_code: u8,
+    /// What is so, in a sentence.
+    pub message: String,
+    /// The whole status.
+    pub status: ShopServiceStatus,
+}
+
+impl Overview {
+    /// Of a service.
+    pub fn of(service: &ShopService) -> Self {
+        let now = verdict::current(service);
+        let exit = now.state.shown();
+        Self {
+            namespace: service.namespace().unwrap_or_default(),
+            service: service.name_any(),
+            image: service.spec.image.clone(),
+            result: exit,
+            exit_code: exit.code(),
+            message: now.message,
+            status: service.status.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// What a release waits for.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Why {
+    /// Namespace of the service.
+    pub namespace: String,
+    /// Name of the service.
+    pub service: String,
+    /// The word for the exit code.
+    pub result: Exit,
+    /// The exit code.
+    pub exit_code: u8,
+    /// What is so, in a sentence.
+    pub message: String,
+    /// What blocks; `null`: nothing.
+    pub blocked: Option<Blocked>,
+}
+
+impl Why {
+    /// Of a service.
+    pub fn of(service: &ShopService) -> Self {
+        let Overview { namespace, service, result, exit_code, message, status, .. } = Overview::of(service);
+        Self { namespace, service, result, exit_code, message, blocked: status.blocked }
+    }
+}
+
+/// What was released, and what was decided.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// Namespace of the service.
+    pub namespace: String,
+    /// Name of the service.
+    pub service: String,
+    /// The revision that users have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<i64>,
+    /// Living revisions, oldest first.
+    pub revisions: Vec<RevisionState>,
+    /// Decisions that are kept, oldest first.
+    pub decisions: Vec<Decided>,
+}
+
+/// One decision.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decided {
+    /// Name of the `ReleaseDecision`.
+    pub name: String,
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<jiff::Timestamp>,
+    /// What was decided.
+    pub verb: Verb,
+    /// About which revision.
+    pub revision: i64,
+    /// Who decided.
+    pub actor: String,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the operator made of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<DecisionOutcome>,
+    /// The operator's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl History {
+    /// Of a service and the decisions about it, oldest first.
+    pub fn of(service: &ShopService, decisions: Vec<ReleaseDecision>) -> Self {
+        let status = service.status.clone().unwrap_or_default();
+        Self {
+            namespace: service.namespace().unwrap_or_default(),
+            service: service.name_any(),
+            active: status.active.map(|active| active.revision),
+            revisions: status.revisions,
+            decisions: decisions.into_iter().map(Decided::of).collect(),
+        }
+    }
+}
+
+impl Decided {
+    fn of(decision: ReleaseDecision) -> Self {
+        let answer = decision.status.clone().unwrap_or_default();
+        Self {
+            name: decision.name_any(),
+            at: decision.metadata.creation_timestamp.map(|time| time.0),
+            verb: decision.spec.verb,
+            revision: decision.spec.revision,
+            actor: decision.spec.actor,
+            reason: decision.spec.reason,
+            outcome: answer.outcome,
+            message: answer.message,
+        }
+    }
+}
