@@ -1,0 +1,196 @@
+//! Problem details (RFC 9457): every error a client sees is one of these, with a code from a closed list.
+
+use std::borrow::Cow;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// The closed list of problem codes. Clients decide by the code; title and detail are for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    /// The request cannot be read: a malformed query or parameter.
+    InvalidRequest,
+    /// `limit` is not a number from 1 to 100.
+    InvalidLimit,
+    /// The cursor was not made by this API, or was made for another filter.
+    InvalidCursor,
+    /// No such path.
+    RouteNotFound,
+    /// No such product.
+    ProductNotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The path is a WebSocket and the request is not a handshake.
+    UpgradeRequired,
+    /// No fault of this name can be switched.
+    UnknownFault,
+    /// The instance does not want requests.
+    NotReady,
+    /// A fault that was asked for answered instead of the service.
+    FaultInjected,
+    /// The service failed in a way it did not foresee.
+    Internal,
+}
+
+impl Code {
+    /// Every code, in the order of the documentation.
+    pub const ALL: [Self; 11] = [
+        Self::InvalidRequest,
+        Self::InvalidLimit,
+        Self::InvalidCursor,
+        Self::RouteNotFound,
+        Self::ProductNotFound,
+        Self::MethodNotAllowed,
+        Self::UpgradeRequired,
+        Self::UnknownFault,
+        Self::NotReady,
+        Self::FaultInjected,
+        Self::Internal,
+    ];
+
+    /// The code as it is written in `code` and at the end of `type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid-request",
+            Self::InvalidLimit => "invalid-limit",
+            Self::InvalidCursor => "invalid-cursor",
+            Self::RouteNotFound => "route-not-found",
+            Self::ProductNotFound => "product-not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::UpgradeRequired => "upgrade-required",
+            Self::UnknownFault => "unknown-fault",
+            Self::NotReady => "not-ready",
+            Self::FaultInjected => "fault-injected",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The status it is answered with.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidRequest | Self::InvalidLimit | Self::InvalidCursor => StatusCode::BAD_REQUEST,
+            Self::RouteNotFound | Self::ProductNotFound | Self::UnknownFault => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::FaultInjected | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The same sentence for every problem of this code.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "The request cannot be read",
+            Self::InvalidLimit => "The limit is not a number from 1 to 100",
+            Self::InvalidCursor => "The cursor does not belong to this list",
+            Self::RouteNotFound => "There is nothing at this path",
+            Self::ProductNotFound => "There is no such product",
+            Self::MethodNotAllowed => "The method is not allowed at this path",
+            Self::UpgradeRequired => "This path is a WebSocket",
+            Self::UnknownFault => "There is no such fault to switch",
+            Self::NotReady => "The service is not ready",
+            Self::FaultInjected => "A fault was asked for",
+            Self::Internal => "The service failed",
+        }
+    }
+}
+
+/// One problem: a code and what is wrong this time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+}
+
+impl Problem {
+    /// A problem whose detail says what is wrong and, where the client can do something, what.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+
+    /// Its code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What is wrong this time.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            r#type: format!("urn:shop:problem:{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+        };
+        let json = serde_json::to_vec(&body).expect("strings and a number always serialise");
+        let content_type = HeaderValue::from_static("application/problem+json");
+        let mut response = (
+            self.code.status(),
+            [
+                (header::CONTENT_TYPE, content_type),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ],
+            json,
+        )
+            .into_response();
+        if self.code == Code::UpgradeRequired {
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        response
+    }
+}
+
+/// Adds the answers for unknown paths and methods to a router.
+pub fn with_fallbacks(router: Router) -> Router {
+    router.fallback(route_not_found).method_not_allowed_fallback(method_not_allowed)
+}
+
+async fn route_not_found() -> Problem {
+    Problem::new(Code::RouteNotFound, "check the path against the service's documentation")
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "the header `allow` lists the methods of this path")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_in_the_documentation() {
+        let codes: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+        let readme = include_str!("../../README.md");
+        for code in Code::ALL {
+            let row = format!("| `{}` | {} |", code.as_str(), code.status().as_u16());
+            assert!(readme.contains(&row), "services/README.md lacks the row {row}");
+        }
+    }
+
+    #[test]
+    fn a_problem_is_answered_as_problem_json() {
+        let response = Problem::new(Code::InvalidCursor, "start again without a cursor").into_response();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
+}

@@ -1,0 +1,72 @@
+//! The shop's services in one binary: `shopd product`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The worker threads of a service: the shop's pods are small, and more threads than that only share the same cores.
+const WORKERS: usize = 2;
+
+/// The services of the shop.
+#[derive(Parser)]
+#[command(name = "shopd", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    service: Service,
+}
+
+#[derive(Subcommand)]
+enum Service {
+    /// The catalogue: products and their prices over JSON, WebSocket and gRPC on one port
+    #[command(after_help = "Endpoints, problem codes and faults are described in services/README.md.")]
+    Product(Box<shop_product::Settings>),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().service) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, without a backtrace: what is wrong at start is wrong in the settings, not in the code.
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(service: Service) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let ended = runtime.block_on(async {
+        match service {
+            Service::Product(settings) => shop_product::run(&settings).await,
+        }
+    });
+    // What is still open after its time is cut, not waited for.
+    runtime.shutdown_background();
+    Ok(ended?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_service_the_usage_is_shown() {
+        let error = Cli::try_parse_from(["shopd"]).err().expect("refused");
+        assert!(error.to_string().contains("Usage: shopd <COMMAND>"), "{error}");
+    }
+
+    #[test]
+    fn the_catalogue_is_a_command() {
+        let cli = Cli::try_parse_from(["shopd", "product", "--port", "8081", "--fault", "latency=5ms"])
+            .expect("understood");
+        let Service::Product(settings) = cli.service;
+        assert_eq!(settings.common.port, 8081);
+    }
+}
