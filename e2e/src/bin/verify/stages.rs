@@ -1,0 +1,76 @@
+//! What is verified, in order: the one place that names every stage and every program of cluster tests.
+
+use std::time::Duration;
+
+/// A step of the run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stage {
+    /// Its name, for `--only` and the summary. Of cluster tests it is also the name of the test program.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+}
+
+/// How a stage is run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// Cargo commands that pass or fail.
+    Commands(&'static [&'static [&'static str]]),
+    /// Cargo commands that run tests.
+    Tests(&'static [&'static [&'static str]]),
+    /// Programs, images, cluster and operator.
+    Prepare,
+    /// A program of `e2e/tests`, named as the stage, so many tests at a time.
+    ClusterTests { threads: &'static str },
+}
+
+/// After so long a command is taken for hanging and ended.
+pub(crate) const LIMIT: Duration = Duration::from_mins(25);
+
+/// All stages, in the order in which they are run.
+pub(crate) const STAGES: [Stage; 9] = [
+    Stage { name: "format", kind: Kind::Commands(&[&["fmt", "--all", "--check"]]) },
+    Stage {
+        name: "lint",
+        kind: Kind::Commands(&[&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]]),
+    },
+    Stage {
+        name: "unit",
+        kind: Kind::Tests(&[
+            &["test", "--workspace", "--exclude", "shop-e2e", "--no-fail-fast"],
+            &[
+                "test",
+                "--package",
+                "shop-e2e",
+                "--lib",
+                "--bins",
+                "--test",
+                "licences",
+                "--test",
+                "repository",
+                "--no-fail-fast",
+            ],
+        ]),
+    },
+    Stage { name: "prepare", kind: Kind::Prepare },
+    Stage { name: "cluster", kind: Kind::ClusterTests { threads: "4" } },
+    // One at a time: these break what the others stand on.
+    Stage { name: "disruptive", kind: Kind::ClusterTests { threads: "1" } },
+    Stage { name: "policies", kind: Kind::ClusterTests { threads: "1" } },
+    Stage { name: "chart", kind: Kind::ClusterTests { threads: "1" } },
+    Stage { name: "harness", kind: Kind::ClusterTests { threads: "1" } },
+];
+
+impl Stage {
+    /// Whether it is left out where there can be no cluster.
+    pub(crate) fn needs_cluster(&self) -> bool {
+        matches!(self.kind, Kind::Prepare | Kind::ClusterTests { .. })
+    }
+}

@@ -1,0 +1,29 @@
+//! Everything a cluster needs of the machine: rights, room, packages, and the programs built from the Go module.
+//!
+//! It is run by every command that starts a cluster and does nothing when nothing is missing.
+
+mod machine;
+mod packages;
+mod toolchain;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::lock::Lock;
+use crate::workspace;
+
+pub use toolchain::{KUBERNETES_VERSION, pinned_version};
+
+/// Where the cluster's programs are.
+pub fn bin() -> PathBuf {
+    workspace::state().join("bin")
+}
+
+/// Makes the machine ready to run clusters: checks it, installs missing packages and builds missing programs.
+pub fn ensure() -> Result<()> {
+    machine::check_root()?;
+    let _lock = Lock::acquire("setup")?;
+    packages::ensure()?;
+    toolchain::ensure()
+}
