@@ -37,7 +37,7 @@ pub use {
     spec::Spec,
     stage::stage,
     status::{active_image, describe, is_stable, outcome_of, revision_of_image},
-    traffic::product_plan,
+    traffic::{product_plan, without_failure},
 };
 
 /// How long to wait for what takes seconds: a machine that is busy with other things may need many times as long.

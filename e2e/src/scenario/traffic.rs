@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use shop_crds::names;
 use tokio::time::sleep;
 
 use super::Shop;
-use crate::load::{Failure, Load, Plan};
+use crate::load::{Failure, Load, Plan, Report};
 
 /// A product that the product service has from the start.
 const SKU: &str = "MUG-0001";
@@ -48,16 +48,25 @@ impl Shop {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                let failures: Vec<(&str, u64)> = report
-                    .failures
-                    .iter()
-                    .map(|(failure, count)| (Failure::as_str(*failure), *count))
-                    .collect();
-                bail!("{} does not answer after {} s: {failures:?}", plan.target, within.as_secs());
+                let (target, seconds) = (plan.target, within.as_secs());
+                bail!("{target} does not answer after {seconds} s: {:?}", failures(&report));
             }
             sleep(Duration::from_millis(200)).await;
         }
     }
+}
+
+/// Stops the load; an error tells what failed, if anything did.
+pub async fn without_failure(load: Load) -> Result<Report> {
+    let report = load.stop().await;
+    let (failed, requests) = (report.failed(), report.requests());
+    ensure!(failed == 0, "{failed} of {requests} requests failed: {:?}", failures(&report));
+    ensure!(requests > 0, "there was no request");
+    Ok(report)
+}
+
+fn failures(report: &Report) -> Vec<(&'static str, u64)> {
+    report.failures.iter().map(|(failure, count)| (Failure::as_str(*failure), *count)).collect()
 }
 
 /// All kinds of connections against a product service.

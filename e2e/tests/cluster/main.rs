@@ -24,8 +24,7 @@ use shop_crds::{
 };
 use shop_e2e::{
     harness::Session,
-    load::{Failure, Load, Report},
-    scenario::{PATIENCE, Shop, Spec, outcome_of},
+    scenario::{PATIENCE, Shop, Spec, outcome_of, without_failure},
 };
 
 /// Requests in a second: enough to notice a failure, and little beside the other tests.
@@ -42,21 +41,6 @@ async fn stable(session: &Session, spec: &Spec) -> Result<Shop> {
     shop.apply(spec).await?;
     shop.wait_stable(1, PATIENCE).await?;
     Ok(shop)
-}
-
-/// Stops the load; an error tells what failed, if anything did.
-async fn without_failure(load: Load) -> Result<Report> {
-    let report = load.stop().await;
-    let failures: Vec<(&str, u64)> =
-        report.failures.iter().map(|(failure, count)| (Failure::as_str(*failure), *count)).collect();
-    ensure!(
-        report.failed() == 0,
-        "{} of {} requests failed: {failures:?}",
-        report.failed(),
-        report.requests()
-    );
-    ensure!(report.requests() > 0, "there was no request");
-    Ok(report)
 }
 
 /// Waits until the release of a revision has ended in some way, and says how.

@@ -18,8 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use shop_e2e::{
     harness::{OPERATOR_NAMESPACE, RELEASE, Session, eventually},
-    load::{Failure, Load, Report},
-    scenario::{PATIENCE, Shop, operator_pods},
+    scenario::{PATIENCE, Shop, operator_pods, without_failure},
 };
 
 /// Requests in a second.
@@ -30,21 +29,6 @@ const LONG: Duration = Duration::from_mins(5);
 /// The service `product` in the test's namespace.
 async fn shop(session: &Session) -> Result<Shop> {
     Shop::new(session.client(), session.namespace(), "product").await
-}
-
-/// Stops the load; an error tells what failed, if anything did.
-async fn without_failure(load: Load) -> Result<Report> {
-    let report = load.stop().await;
-    let failures: Vec<(&str, u64)> =
-        report.failures.iter().map(|(failure, count)| (Failure::as_str(*failure), *count)).collect();
-    ensure!(
-        report.failed() == 0,
-        "{} of {} requests failed: {failures:?}",
-        report.failed(),
-        report.requests()
-    );
-    ensure!(report.requests() > 0, "there was no request");
-    Ok(report)
 }
 
 /// Has so many operators, and waits until each of them is ready (or gone).
