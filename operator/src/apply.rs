@@ -179,6 +179,9 @@ impl<'a> Application<'a> {
             Write::WriteBudget { revision, max_unavailable, replaces } => {
                 (render::budget(owner, *revision, *max_unavailable), replaces.as_ref())
             }
+            Write::CreateJob { name, revision, job } => (render::job(owner, name, *revision, job), None),
+            // Asked by the next slice; no plan emits it yet.
+            Write::Ask(_) => return Ok(()),
             Write::PushDocument { revision, generation, pods } => {
                 self.push_document(*revision, *generation, pods).await;
                 return Ok(());
@@ -432,6 +435,7 @@ fn object_ref(kind: Kind, name: &str) -> Option<ObjectRef> {
         Kind::Deployment => ObjectKind::Deployment,
         Kind::Service => ObjectKind::Service,
         Kind::PodDisruptionBudget => ObjectKind::PodDisruptionBudget,
+        Kind::Job => ObjectKind::Job,
         Kind::ReleaseDecision => ObjectKind::ReleaseDecision,
         Kind::ShopService | Kind::Pod | Kind::EndpointSlice => return None,
     };

@@ -3,6 +3,7 @@
 //! A pod template is rendered once, when its revision is cut, and stored; everything else is rendered anew at each write.
 
 mod document;
+mod job;
 mod objects;
 mod template;
 
@@ -14,6 +15,7 @@ use shop_crds::names::{
 use shop_release::ObjectKind;
 
 pub use document::{Keys, contract_document, keys_fingerprint, sidecar_config, stored_document};
+pub use job::{LABEL_JOB_OF, job};
 pub use objects::{
     account, budget, deployment, keys, revision, service, snapshot, snapshot_ref, template_of,
 };
@@ -114,6 +116,7 @@ impl Owner {
             ObjectKind::ControllerRevision | ObjectKind::Deployment => ("apps/v1", kind.as_str()),
             ObjectKind::PodDisruptionBudget => ("policy/v1", kind.as_str()),
             ObjectKind::ReleaseDecision => ("shopkeeper.dev/v1alpha1", kind.as_str()),
+            ObjectKind::Job => ("batch/v1", kind.as_str()),
             _ => ("v1", kind.as_str()),
         };
         let mut annotations = parts.annotations;

@@ -88,9 +88,9 @@ impl Projection {
 
     fn harm_of_delete(&self, view: &View<'_>, kind: ObjectKind, name: &str) -> Option<String> {
         let service = &view.subject.name;
-        if matches!(kind, ObjectKind::ReleaseDecision | ObjectKind::PodDisruptionBudget) {
+        if matches!(kind, ObjectKind::ReleaseDecision | ObjectKind::Job | ObjectKind::PodDisruptionBudget) {
             let lives = |revision: &i64| {
-                names::revision(service, *revision) == name && kind != ObjectKind::ReleaseDecision
+                names::revision(service, *revision) == name && kind == ObjectKind::PodDisruptionBudget
             };
             let running = self.replicas.iter().find(|(revision, replicas)| lives(revision) && **replicas > 0);
             return running.map(|(revision, _)| format!("revision {revision} still runs"));

@@ -24,6 +24,7 @@ mod handoff;
 mod health;
 pub mod inputs;
 mod observed;
+mod outside;
 mod phases;
 mod realise;
 mod recover;
@@ -45,6 +46,7 @@ pub use observed::{
     Refusal, Service, SidecarConfig, SidecarView, Source, SourceState, StoredRevision, StoredSnapshot,
     Traffic,
 };
+pub use outside::{Answer, AnswerValue, Ask, JobSeen, JobState, JobTemplate, MAX_TEXT, Question};
 pub use subject::Subject;
 use view::{Draft, View};
 pub use write::{MaxUnavailable, ObjectKind, ObjectRef, PodTarget, Precondition, ServiceKind, Write};

@@ -15,6 +15,7 @@ use shop_crds::{ReleaseDecisionSpec, ReleaseDecisionStatus, status::Colour};
 use crate::{
     document::{Role, SidecarDocument},
     inputs::{RevisionFacts, SnapshotRef, SourceKind},
+    outside::{Answer, JobSeen},
     write::{MaxUnavailable, ObjectRef, ServiceKind},
 };
 
@@ -48,6 +49,10 @@ pub struct Observed {
     pub keys_fingerprint: String,
     /// ReleaseDecisions that name this service.
     pub decisions: Vec<Decision>,
+    /// Answers to questions of former plans, those that are still kept.
+    pub answers: Vec<Answer>,
+    /// Jobs.
+    pub jobs: Vec<JobSeen>,
     /// Writes that the API server refused for good (validation, admission, quota), since the last change of the spec.
     pub refused: Vec<Refusal>,
     /// Names that are needed and taken by objects of somebody else.

@@ -8,6 +8,7 @@ use shop_crds::{ReleaseDecisionStatus, names, status::Colour};
 use crate::{
     document::{Role, SidecarDocument},
     inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind},
+    outside::{JobTemplate, Question},
 };
 
 /// One write. Writes are executed in order, and execution stops at the first that fails; every beginning of the list leaves a
@@ -110,6 +111,18 @@ pub enum Write {
         object: ObjectRef,
         /// Always with its version.
         precondition: Precondition,
+    },
+    /// Ask somebody outside, in the background: no write to the API server, and nothing waits for it. The answer is in
+    /// [`crate::Observed::answers`] of a later plan.
+    Ask(Question),
+    /// Create a Job, owned by the ShopService. It is removed with [`Write::Delete`].
+    CreateJob {
+        /// Its name.
+        name: String,
+        /// Number of the revision it is run for: a label.
+        revision: i64,
+        /// What it runs.
+        job: Box<JobTemplate>,
     },
     /// Write the status of a ReleaseDecision.
     WriteDecision {
@@ -230,6 +243,8 @@ pub enum ObjectKind {
     Service,
     /// `policy/v1 PodDisruptionBudget`.
     PodDisruptionBudget,
+    /// `batch/v1 Job`.
+    Job,
     /// `shopkeeper.dev/v1alpha1 ReleaseDecision`.
     ReleaseDecision,
 }
@@ -245,6 +260,7 @@ impl ObjectKind {
             Self::Deployment => "Deployment",
             Self::Service => "Service",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::Job => "Job",
             Self::ReleaseDecision => "ReleaseDecision",
         }
     }
@@ -260,7 +276,7 @@ impl From<SourceKind> for ObjectKind {
 }
 
 impl Write {
-    /// The object that is written, of a ShopService of this name; `None` for pushes.
+    /// The object that is written, of a ShopService of this name; `None` for pushes and questions.
     pub fn object(&self, service: &str) -> Option<ObjectRef> {
         let (kind, name) = match self {
             Self::CreateRevision { revision, .. } => {
@@ -281,7 +297,8 @@ impl Write {
             }
             Self::Stamp { object, .. } | Self::Delete { object, .. } => return Some(object.clone()),
             Self::WriteDecision { name, .. } => (ObjectKind::ReleaseDecision, name.clone()),
-            Self::PushDocument { .. } | Self::PushEndpoints { .. } => return None,
+            Self::CreateJob { name, .. } => (ObjectKind::Job, name.clone()),
+            Self::PushDocument { .. } | Self::PushEndpoints { .. } | Self::Ask(_) => return None,
         };
         Some(ObjectRef { kind, name })
     }

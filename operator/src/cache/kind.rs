@@ -3,6 +3,7 @@
 use k8s_openapi::{
     api::{
         apps::v1::{ControllerRevision, Deployment},
+        batch::v1::Job,
         core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
         policy::v1::PodDisruptionBudget,
@@ -34,6 +35,8 @@ pub enum Kind {
     ServiceAccount,
     /// One per revision.
     PodDisruptionBudget,
+    /// Run for a release.
+    Job,
     /// Of every revision.
     Pod,
     /// Of every Service.
@@ -42,7 +45,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ShopService,
         Self::ReleaseDecision,
         Self::Deployment,
@@ -52,6 +55,7 @@ impl Kind {
         Self::Secret,
         Self::ServiceAccount,
         Self::PodDisruptionBudget,
+        Self::Job,
         Self::Pod,
         Self::EndpointSlice,
     ];
@@ -68,6 +72,7 @@ impl Kind {
             Self::Secret => "Secret",
             Self::ServiceAccount => "ServiceAccount",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::Job => "Job",
             Self::Pod => "Pod",
             Self::EndpointSlice => "EndpointSlice",
         }
@@ -85,6 +90,7 @@ impl Kind {
             Self::Secret => of::<Secret>(),
             Self::ServiceAccount => of::<ServiceAccount>(),
             Self::PodDisruptionBudget => of::<PodDisruptionBudget>(),
+            Self::Job => of::<Job>(),
             Self::Pod => of::<Pod>(),
             Self::EndpointSlice => of::<EndpointSlice>(),
         }
@@ -105,6 +111,7 @@ impl From<ObjectKind> for Kind {
             ObjectKind::Deployment => Self::Deployment,
             ObjectKind::Service => Self::Service,
             ObjectKind::PodDisruptionBudget => Self::PodDisruptionBudget,
+            ObjectKind::Job => Self::Job,
             ObjectKind::ReleaseDecision => Self::ReleaseDecision,
         }
     }

@@ -1,8 +1,8 @@
 //! The API server: writes with their preconditions.
 
 use shop_release::{
-    Acknowledged, Budget, Deployment, EndpointsAcknowledged, ObjectKind, Precondition, PushFailed,
-    RevisionFacts, Service, SidecarConfig, SourceState, StoredRevision, StoredSnapshot, Write,
+    Acknowledged, Budget, Deployment, EndpointsAcknowledged, JobSeen, JobState, ObjectKind, Precondition,
+    PushFailed, RevisionFacts, Service, SidecarConfig, SourceState, StoredRevision, StoredSnapshot, Write,
 };
 
 use super::World;
@@ -103,6 +103,24 @@ impl World {
                         pod.sidecar.acknowledged = Some(Acknowledged { generation, hash, role_epoch });
                     });
                 }
+            }
+            Write::Ask(question) => {
+                let known = self.observed.answers.iter().any(|answer| answer.id == question.id)
+                    || self.asked.iter().any(|asked| asked.id == question.id);
+                if !known {
+                    self.asked.push(question.clone());
+                }
+            }
+            Write::CreateJob { name, revision, .. } => {
+                let found = self.observed.jobs.iter().find(|one| one.name == *name);
+                meets(None, found.map(|one| ids(&one.uid, &one.resource_version)))?;
+                self.observed.jobs.push(JobSeen {
+                    name: name.clone(),
+                    uid,
+                    resource_version: version,
+                    revision: *revision,
+                    state: JobState::Running,
+                });
             }
             Write::PushEndpoints { to_revision, addresses, pods, .. } => {
                 for target in pods {
@@ -266,6 +284,7 @@ impl World {
             ObjectKind::ConfigMap | ObjectKind::Secret => {
                 delete!(observed.snapshots, |one| one.snapshot.name == name);
             }
+            ObjectKind::Job => delete!(observed.jobs, |one| one.name == name),
             ObjectKind::ReleaseDecision => delete!(observed.decisions, |one| one.name == name),
             other => return Err(format!("{other:?} is not deleted")),
         }

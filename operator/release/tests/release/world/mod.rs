@@ -13,7 +13,7 @@ use shop_crds::{
     ReleaseDecisionSpec, ShopServiceSpec, ShopServiceStatus, Verb,
     service::release::{OnFailure, Promote, Release},
 };
-use shop_release::{Decision, Observed, Plan, Subject, Write, plan};
+use shop_release::{Decision, Observed, Plan, Question, Subject, Write, plan};
 
 /// Numbers from a seed: the same story each time.
 pub(crate) struct Dice(u64);
@@ -76,6 +76,8 @@ pub(crate) struct World {
     pub(crate) linger: i64,
     left: BTreeMap<i64, Timestamp>,
     next_ip: u32,
+    /// Questions that were asked and not answered.
+    pub(crate) asked: Vec<Question>,
 }
 
 pub(crate) fn spec(image: &str, replicas: i32) -> ShopServiceSpec {
@@ -116,6 +118,7 @@ impl World {
             linger: 0,
             left: BTreeMap::new(),
             next_ip: 1,
+            asked: Vec::new(),
         };
         world.remember();
         world
@@ -280,7 +283,7 @@ impl World {
                 break;
             }
             pass.changed = true;
-            if !matches!(write, Write::PushDocument { .. } | Write::PushEndpoints { .. }) {
+            if !matches!(write, Write::PushDocument { .. } | Write::PushEndpoints { .. } | Write::Ask(_)) {
                 self.own = self.version;
                 let object =
                     write.object("order").map(|object| format!("{} {}", object.kind.as_str(), object.name));
