@@ -50,7 +50,7 @@ reasons! {
     ReleaseCompleted,
     /// The old revision has no traffic left, and was scaled to zero.
     Drained,
-    /// A revision past the rollback window was removed.
+    /// A revision past historyLimit was removed.
     RevisionRemoved,
 
     // What a release can wait for.

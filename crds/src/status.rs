@@ -47,7 +47,7 @@ pub struct ShopServiceStatus {
     /// Inputs that differ from every living revision, and since when: a revision is cut once they have settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
-    /// Living revisions, oldest first; at most 20.
+    /// Living revisions, oldest first: at most historyLimit, the active one, and those that the release moves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub revisions: Vec<RevisionState>,
@@ -186,9 +186,13 @@ pub struct ReleaseState {
     pub from: Option<i64>,
     /// The revision that is being released.
     pub to: i64,
-    /// Whether it goes back to a proven revision, without verification.
+    /// Whether somebody decided to go back to an earlier revision.
     #[serde(default)]
     pub returning: bool,
+    /// Whether the revision was inside of rollbackWindow when the release began: it comes at full size at once, and there are no
+    /// steps, no analysis and no gates.
+    #[serde(default)]
+    pub straight: bool,
     /// When it began.
     pub started: MicroTime,
     /// When the current phase began.
@@ -217,6 +221,28 @@ pub struct ReleaseState {
     /// Name of the decision that is being carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
+}
+
+impl ReleaseState {
+    /// A release of this revision that begins now: nothing has happened yet.
+    pub fn begun(from: Option<i64>, to: i64, now: &MicroTime) -> Self {
+        Self {
+            from,
+            to,
+            returning: false,
+            straight: false,
+            started: now.clone(),
+            phase_since: now.clone(),
+            waiting_since: None,
+            promoted_by: None,
+            aborting: None,
+            failing: None,
+            held: false,
+            healthy_since: None,
+            succeeded: None,
+            decision: None,
+        }
+    }
 }
 
 /// Why a release is being undone.

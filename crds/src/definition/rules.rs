@@ -153,6 +153,7 @@ fn probes() -> Vec<Rule> {
 fn release() -> Vec<Rule> {
     let mut rules = [
         ("spec.release.settle", "0s", "10m", "2s"),
+        ("spec.release.promoteAfter", "1s", "168h", "10m or 12h"),
         ("spec.release.drain.max", "1s", "24h", "30s or 10m"),
         ("spec.release.progressDeadline", "10s", "24h", "90s or 10m"),
     ]
@@ -164,6 +165,16 @@ fn release() -> Vec<Rule> {
         )
     })
     .to_vec();
+    rules.push(shop(
+        "spec.release",
+        "!has(self.promoteAfter) || has(self.promote) && self.promote == 'manual'",
+        "promoteAfter ends the wait for a decision: write promote: manual with it, or leave it out",
+    ));
+    rules.push(shop(
+        "spec.release",
+        "!has(self.rollbackWindow) || !has(self.historyLimit) || self.rollbackWindow <= self.historyLimit",
+        "a revision that is not kept cannot come back: write a historyLimit that is not below rollbackWindow",
+    ));
     // CEL's durations know no days.
     rules.push(shop(
         "spec.release.keepOld",

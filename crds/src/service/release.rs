@@ -16,6 +16,10 @@ pub struct Release {
     /// `automatic`: as soon as the new revision is ready; `manual`: when a ReleaseDecision says so.
     #[serde(default)]
     pub promote: Promote,
+    /// With `promote: manual`: the new revision is promoted by itself once it has been ready for this long, if nobody has decided
+    /// by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promote_after: Option<Span>,
     /// A revision is cut after this long without a further change of spec or config; default 2s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<Span>,
@@ -35,6 +39,15 @@ pub struct Release {
     /// `abort`: users go back to the old revision; `hold`: the release stops where it is, and waits for a decision.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// How many proven revisions, the newest ones, may come back at once: at full size, without steps, analysis and gates. A
+    /// revision is proven when its release was completed, until it is aborted or rolled back; default 3, 0: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
+    pub rollback_window: Option<i32>,
+    /// How many revisions are kept beside the active one, scaled to zero, for a return to them; default 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 20))]
+    pub history_limit: Option<i32>,
 }
 
 /// How users move to a new revision.
@@ -100,8 +113,10 @@ pub mod defaults {
     pub const DRAIN_MAX: Span = Span::secs(600);
     /// `progressDeadline`.
     pub const PROGRESS_DEADLINE: Span = Span::secs(600);
-    /// How many revisions may come back without analysis.
-    pub const ROLLBACK_WINDOW: usize = 3;
+    /// `rollbackWindow`.
+    pub const ROLLBACK_WINDOW: i32 = 3;
+    /// `historyLimit`.
+    pub const HISTORY_LIMIT: i32 = 10;
 }
 
 impl Release {
@@ -128,5 +143,15 @@ impl Release {
     /// `progressDeadline` or its default.
     pub fn progress_deadline(&self) -> Span {
         self.progress_deadline.unwrap_or(defaults::PROGRESS_DEADLINE)
+    }
+
+    /// `rollbackWindow` or its default.
+    pub fn rollback_window(&self) -> usize {
+        usize::try_from(self.rollback_window.unwrap_or(defaults::ROLLBACK_WINDOW)).unwrap_or(0)
+    }
+
+    /// `historyLimit` or its default.
+    pub fn history_limit(&self) -> usize {
+        usize::try_from(self.history_limit.unwrap_or(defaults::HISTORY_LIMIT)).unwrap_or(1)
     }
 }

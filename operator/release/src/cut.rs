@@ -2,7 +2,7 @@
 
 use shop_crds::{
     Reason,
-    status::{Colour, Pending, Phase, ReleaseState, RevisionState},
+    status::{Colour, Pending, Phase, ReleaseState, RevisionResult, RevisionState},
 };
 
 use crate::{
@@ -133,6 +133,8 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, number: i64, returning: 
     let colour = from
         .and_then(|from| revision_state(&draft.status, from))
         .map_or(Colour::Blue, |state| state.colour.other());
+    let straight = from.is_some() && in_window(view, draft, number);
+    let window = || format!("spec.release.rollbackWindow: {}", view.release.rollback_window());
     if let Some(state) = draft.revision_mut(number) {
         state.colour = colour;
         state.outcome = None;
@@ -140,19 +142,11 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, number: i64, returning: 
     }
     draft.status.candidate = Some(draft.named(number));
     draft.status.release = Some(ReleaseState {
-        from,
-        to: number,
         returning: returning.is_some(),
-        started: view.micro(),
-        phase_since: view.micro(),
+        straight,
         waiting_since: Some(view.micro()),
-        promoted_by: returning.map(str::to_owned),
-        aborting: None,
-        failing: None,
-        held: false,
-        healthy_since: None,
-        succeeded: None,
-        decision: None,
+        promoted_by: returning.map(str::to_owned).or_else(|| straight.then(window)),
+        ..ReleaseState::begun(from, number, &view.micro())
     });
     if from.is_some() {
         draft.status.stable.clone_from(&draft.status.active);
@@ -163,6 +157,21 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, number: i64, returning: 
     }
     draft.enter(Phase::Preparing, view, true);
     draft.tell(false, Reason::ReleaseStarted, format!("the release of revision {number} began"));
+}
+
+/// Whether the revision is one of the newest proven ones, as many as rollbackWindow says. One that users left last time, or that
+/// was aborted, is none of them.
+fn in_window(view: &View<'_>, draft: &Draft, number: i64) -> bool {
+    let left =
+        |result: RevisionResult| matches!(result, RevisionResult::Aborted | RevisionResult::RolledBack);
+    let active = active(&draft.status);
+    let proven = draft.status.revisions.iter().filter(|state| {
+        let well = state.outcome.as_ref().is_none_or(|outcome| !left(outcome.result));
+        state.proven && well && Some(state.number) != active
+    });
+    let mut numbers: Vec<i64> = proven.map(|state| state.number).collect();
+    numbers.sort_unstable_by(|left, right| right.cmp(left));
+    numbers.iter().take(view.release.rollback_window()).any(|proven| *proven == number)
 }
 
 impl View<'_> {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use shop_crds::{
-    Reason,
+    Reason, Span,
     service::release::{OnFailure, Promote},
     status::{Failing, Phase, ReleaseState, RevisionOutcome, RevisionResult},
 };
@@ -105,7 +106,7 @@ fn first(view: &View<'_>, draft: &mut Draft, to: i64) -> bool {
 /// Pods that a candidate needs before it is looked at.
 pub(crate) fn preview_size(view: &View<'_>, release: &ReleaseState) -> i32 {
     let wanted = view.subject.replicas();
-    if release.returning { wanted } else { view.release.preview_replicas().min(wanted) }
+    if release.straight { wanted } else { view.release.preview_replicas().min(wanted) }
 }
 
 fn prepare(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
@@ -121,10 +122,7 @@ fn verify(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
         draft.enter(Phase::Preparing, view, true);
         return true;
     }
-    let promoted = release.promoted_by.clone().or_else(|| match view.release.promote {
-        Promote::Automatic => Some("spec.release.promote: automatic".to_owned()),
-        Promote::Manual => None,
-    });
+    let promoted = release.promoted_by.clone().or_else(|| promoted_by_itself(view, draft, release));
     let Some(by) = promoted else { return false };
     if let Some(release) = draft.status.release.as_mut() {
         release.promoted_by = Some(by.clone());
@@ -132,6 +130,25 @@ fn verify(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     draft.enter(Phase::Scaling, view, true);
     draft.tell(false, Reason::Promoted, format!("revision {} is promoted by {by}", release.to));
     true
+}
+
+/// What in the spec promotes the candidate now, if anything does.
+fn promoted_by_itself(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> Option<String> {
+    if view.release.promote == Promote::Automatic {
+        return Some("spec.release.promote: automatic".to_owned());
+    }
+    let (patience, due) = promoted_at(view, release)?;
+    if due > view.now {
+        draft.wake(due);
+        return None;
+    }
+    Some(format!("spec.release.promoteAfter: {patience}"))
+}
+
+/// promoteAfter, and when it is over for a candidate that is ready.
+pub(crate) fn promoted_at(view: &View<'_>, release: &ReleaseState) -> Option<(Span, Timestamp)> {
+    let patience = view.release.promote_after.filter(|_| view.release.promote == Promote::Manual)?;
+    Some((patience, after(release.phase_since.0, patience.duration())))
 }
 
 fn scale(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {

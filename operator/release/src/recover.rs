@@ -90,19 +90,10 @@ fn release(view: &View<'_>, active: &Deployment, other: &Deployment) -> Result<R
     let (from, to) =
         if after_switch { (other.revision, active.revision) } else { (active.revision, other.revision) };
     Ok(ReleaseState {
-        from: Some(from),
-        to,
-        returning: false,
-        started: view.micro(),
-        phase_since: view.micro(),
         waiting_since: (!after_switch).then(|| view.micro()),
         promoted_by: after_switch.then(|| "before the status was lost".to_owned()),
-        aborting: None,
-        failing: None,
-        held: false,
         healthy_since: after_switch.then(|| view.micro()),
-        succeeded: None,
-        decision: None,
+        ..ReleaseState::begun(Some(from), to, &view.micro())
     })
 }
 

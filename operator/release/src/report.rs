@@ -11,6 +11,7 @@ use shop_crds::{
 use crate::{
     abort, handoff, health,
     inputs::NoInputs,
+    phases,
     view::{Draft, View, active, after, revision_state},
     write::ServiceKind,
 };
@@ -197,9 +198,15 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
             Some(pods(Wait::new(Reason::WaitingForPods, message)).command(command))
         }
         Phase::Verifying => {
-            let message = format!("revision {to} is ready; promote or abort it");
             let promote = command(view, "promote", Some(to));
-            Some(Wait::new(Reason::AwaitingPromotion, message).command(promote))
+            let wait = |message| Wait::new(Reason::AwaitingPromotion, message).command(promote);
+            Some(match phases::promoted_at(view, release) {
+                None => wait(format!("revision {to} is ready; promote or abort it")),
+                Some((patience, due)) => wait(format!(
+                    "revision {to} is ready; promote or abort it, or it is promoted {patience} after it was ready"
+                ))
+                .until(due),
+            })
         }
         Phase::Scaling => {
             let silent = handoff::unreachable(view, &[to])

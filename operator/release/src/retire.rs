@@ -1,34 +1,29 @@
 //! Which revisions are kept, and how the others are removed.
 
-use shop_crds::{Reason, names, service::release::defaults::ROLLBACK_WINDOW, status::RevisionState};
+use shop_crds::{Reason, names, status::RevisionState};
 
 use crate::{
     view::{Draft, View, active, revision_state},
     write::{ObjectKind, ObjectRef, Precondition, Write},
 };
 
-/// Strikes revisions past the rollback window from the status; their objects follow.
+/// Strikes revisions past historyLimit from the status; their objects follow.
 pub(crate) fn forget(view: &View<'_>, draft: &mut Draft) {
     if draft.release().is_some() {
         return;
     }
     let active = active(&draft.status);
     let stable = draft.status.stable.as_ref().map(|stable| stable.revision);
-    // Of a status that was made anew nobody knows which revisions were proven: the newest are kept all the same.
-    let newest = |keep: fn(&RevisionState) -> bool| {
-        let kept = draft.status.revisions.iter().filter(|state| keep(state) && Some(state.number) != active);
-        let mut numbers: Vec<i64> = kept.map(|state| state.number).collect();
-        numbers.sort_unstable_by(|left, right| right.cmp(left));
-        numbers.truncate(ROLLBACK_WINDOW);
-        numbers
-    };
-    let proven = newest(|state| state.proven);
-    let unknown = newest(|state| !state.proven && state.outcome.is_none());
+    // Of a status that was made anew nobody knows which revisions were proven: they are kept all the same.
+    let worth = |state: &&RevisionState| state.proven || state.outcome.is_none();
+    let kept = draft.status.revisions.iter().filter(worth).map(|state| state.number);
+    let mut newest: Vec<i64> = kept.filter(|number| Some(*number) != active).collect();
+    newest.sort_unstable_by(|left, right| right.cmp(left));
+    newest.truncate(view.release.history_limit());
     let wanted = |number: i64, hash: &str| {
         Some(number) == active
             || Some(number) == stable
-            || proven.contains(&number)
-            || unknown.contains(&number)
+            || newest.contains(&number)
             || view.hash.as_ref().is_none_or(|current| current == hash)
             || draft.status.pending.as_ref().is_some_and(|pending| pending.hash == *hash)
     };
@@ -44,7 +39,7 @@ pub(crate) fn forget(view: &View<'_>, draft: &mut Draft) {
         draft.tell(
             false,
             Reason::RevisionRemoved,
-            format!("revision {number} is past the rollback window and is removed"),
+            format!("revision {number} is past historyLimit and is removed"),
         );
     }
 }

@@ -147,8 +147,9 @@ fn config_is_snapshotted_and_a_change_of_it_is_a_revision() {
 }
 
 #[test]
-fn revisions_past_the_rollback_window_are_removed() {
+fn revisions_past_the_history_limit_are_removed() {
     let mut world = running(1);
+    world.release(|release| release.history_limit = Some(3));
     for number in 2..=7 {
         world.image(&format!("good-{number}"));
         world.run_until(120, |world| world.stable() && world.active() == number);
@@ -159,6 +160,53 @@ fn revisions_past_the_rollback_window_are_removed() {
     assert_eq!(world.observed.revisions.iter().map(|one| one.number).collect::<Vec<_>>(), [4, 5, 6, 7]);
     assert_eq!(world.observed.configs.len(), 4);
     assert_eq!(world.observed.deployments.len(), 4);
+}
+
+#[test]
+fn a_return_inside_of_the_rollback_window_needs_no_decision() {
+    let mut world = twice();
+    world.manual();
+    world.image("good-1");
+    let began = world.now;
+    world.run_until(10, |world| world.active() == 1);
+    assert!(world.now.duration_since(began).as_secs() <= 5, "settle, pods, switch");
+    world.run_until(60, World::stable);
+    world.release(|release| release.rollback_window = Some(0));
+    world.image("good-2");
+    world.run_until(30, |world| world.blocked() == Some(Reason::AwaitingPromotion));
+}
+
+#[test]
+fn a_revision_that_was_left_is_none_of_the_rollback_window() {
+    let mut world = twice();
+    world.decide(shop_crds::Verb::Rollback, 2);
+    world.run_until(120, |world| world.stable() && world.active() == 1);
+    world.manual();
+    world.image("good-3");
+    world.run_until(30, |world| world.blocked() == Some(Reason::AwaitingPromotion));
+    world.image("good-2");
+    world.run_until(60, |world| {
+        world.blocked() == Some(Reason::AwaitingPromotion)
+            && world.status.release.as_ref().is_some_and(|release| release.to == 2)
+    });
+}
+
+#[test]
+fn a_promotion_comes_by_itself_once_nobody_has_decided_for_long_enough() {
+    let mut world = running(1);
+    world.release(|release| release.promote_after = Some(shop_crds::Span::secs(600)));
+    world.manual();
+    world.image("good-2");
+    world.run_until(30, |world| world.blocked() == Some(Reason::AwaitingPromotion));
+    let since = world.status.release.as_ref().unwrap().phase_since.0;
+    let next = world.status.blocked.as_ref().unwrap().next_check.clone().unwrap().0;
+    assert_eq!(next.duration_since(since).as_secs(), 600);
+    world.restart();
+    world.run(590);
+    assert_eq!(world.blocked(), Some(Reason::AwaitingPromotion));
+    world.run_until(60, |world| world.active() == 2);
+    let by = world.status.release.as_ref().unwrap().promoted_by.clone();
+    assert_eq!(by.as_deref(), Some("spec.release.promoteAfter: 10m"));
 }
 
 #[test]
