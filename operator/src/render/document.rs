@@ -67,7 +67,10 @@ pub fn contract_document(
             share: hand_off.share,
             fallback: format!("{}:80", address(hand_off.fallback)),
             may_serve_locally: hand_off.may_serve_locally,
+            matches: Vec::new(),
+            sticky: None,
         }),
+        mirror: None,
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
         handover_keys: HandoverKeys { current: keys.handover.clone(), next: None },
     }

@@ -1,8 +1,11 @@
 //! The document that tells a sidecar what it is and what to do with requests.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+
+use crate::traffic::{HandOff, Mirror};
 
 /// Version of the document's shape. A sidecar refuses one that is newer than its own.
 pub const SCHEMA: i32 = 1;
@@ -39,6 +42,9 @@ pub struct Document {
     /// Share of requests that another revision answers; absent outside of a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_off: Option<HandOff>,
+    /// Which requests another revision gets a copy of; absent unless asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
     /// Keys that may sign a push.
     pub push_keys: PublicKeys,
     /// Ids of the keys for the hand-over header's MAC.
@@ -135,20 +141,6 @@ pub enum Protocol {
     Grpc,
 }
 
-/// Whom to hand requests to, and how many of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HandOff {
-    /// The revision that answers them.
-    pub to_revision: i64,
-    /// Share in parts per 10,000: 10,000 hands over every request.
-    pub share: u32,
-    /// `host:port` of a Service that leads to the revision, used when no pushed address answers.
-    pub fallback: String,
-    /// Whether a request that cannot be handed over and was not sent may be answered here: true before the switch.
-    pub may_serve_locally: bool,
-}
-
 /// Addresses of the revision that requests are handed to; pushed, never stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -211,6 +203,18 @@ pub enum InvalidDocument {
     /// Hand-off to the revision itself.
     #[error("handOff.toRevision is the revision itself")]
     HandOffToSelf,
+    /// Copies to the revision itself.
+    #[error("mirror.toRevision is the revision itself")]
+    MirrorToSelf,
+    /// A match that every request would fit.
+    #[error("each of handOff.match must have a header or a cookie")]
+    EmptyMatch,
+    /// A name or method that no request can have.
+    #[error("{0} must be 1 to {1} letters, digits or any of !#$%&'*+-.^_`|~")]
+    Token(&'static str, usize),
+    /// A value that no request can have.
+    #[error("{0} must be 1 to 253 visible ASCII characters, of a cookie without \" , ; \\")]
+    Value(&'static str),
 }
 
 impl Document {
@@ -227,15 +231,10 @@ impl Document {
         text("pushKeys.current", &self.push_keys.current)?;
         text("handoverKeys.current", &self.handover_keys.current)?;
         if let Some(hand_off) = &self.hand_off {
-            if hand_off.to_revision == self.identity.revision {
-                return Err(InvalidDocument::HandOffToSelf);
-            }
-            at_least_one("handOff.toRevision", hand_off.to_revision)?;
-            text("handOff.fallback", &hand_off.fallback)?;
-            if hand_off.share > 10_000 {
-                let found = hand_off.share.into();
-                return Err(InvalidDocument::Range { field: "handOff.share", expected: "0 to 10000", found });
-            }
+            hand_off.validate(self.identity.revision)?;
+        }
+        if let Some(mirror) = &self.mirror {
+            mirror.validate(self.identity.revision)?;
         }
         Ok(())
     }
@@ -247,11 +246,7 @@ impl Endpoints {
         self.identity.validate()?;
         at_least_one("leaderEpoch", self.leader_epoch)?;
         at_least_one("sequence", self.sequence)?;
-        if self.addresses.len() > MAX_ADDRESSES {
-            let found = i64::try_from(self.addresses.len()).unwrap_or(i64::MAX);
-            return Err(InvalidDocument::Range { field: "addresses", expected: "at most 2000", found });
-        }
-        Ok(())
+        range("addresses", "at most 2000", self.addresses.len(), 0..=MAX_ADDRESSES)
     }
 }
 
@@ -264,10 +259,21 @@ impl Identity {
     }
 }
 
-fn at_least_one(field: &'static str, found: i64) -> Result<(), InvalidDocument> {
+pub(crate) fn at_least_one(field: &'static str, found: i64) -> Result<(), InvalidDocument> {
     if found < 1 { Err(InvalidDocument::Range { field, expected: "at least 1", found }) } else { Ok(()) }
 }
 
-fn text(field: &'static str, value: &str) -> Result<(), InvalidDocument> {
+pub(crate) fn text(field: &'static str, value: &str) -> Result<(), InvalidDocument> {
     if (1..=253).contains(&value.len()) { Ok(()) } else { Err(InvalidDocument::Text(field)) }
+}
+
+pub(crate) fn range(
+    field: &'static str,
+    expected: &'static str,
+    found: usize,
+    allowed: RangeInclusive<usize>,
+) -> Result<(), InvalidDocument> {
+    let found_number = i64::try_from(found).unwrap_or(i64::MAX);
+    let error = InvalidDocument::Range { field, expected, found: found_number };
+    if allowed.contains(&found) { Ok(()) } else { Err(error) }
 }

@@ -7,14 +7,16 @@ mod document;
 mod names;
 mod push;
 mod stats;
+mod traffic;
 
 pub use document::{
-    App, Colour, Document, Endpoints, HandOff, HandoverKeys, Identity, InvalidDocument, Protocol, PublicKeys,
+    App, Colour, Document, Endpoints, HandoverKeys, Identity, InvalidDocument, Protocol, PublicKeys,
     Readiness, Role, SCHEMA,
 };
 pub use names::{env, headers, paths, ports, reasons};
 pub use push::{Acknowledgement, Push, SIGNATURE_HEADER, document_hash};
-pub use stats::Stats;
+pub use stats::{Histogram, LATENCY_BOUNDS_US, RevisionCounters, Stats};
+pub use traffic::{HandOff, MAX_MATCHES, MAX_METHODS, Match, Mirror, Pair, Sticky, WHOLE, safe_methods};
 
 #[cfg(test)]
 mod tests;

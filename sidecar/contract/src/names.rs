@@ -32,6 +32,8 @@ pub mod paths {
 pub mod headers {
     /// A request handed over by another revision: who it came from, under the service's MAC.
     pub const HANDOVER: &str = "x-shop-handover";
+    /// A copy of a request whose answer nobody waits for: `1`. Apps that write elsewhere must leave that out for it.
+    pub const MIRROR: &str = "x-shop-mirror";
     /// Why the sidecar itself answered; one word of [`super::reasons`].
     pub const REASON: &str = "x-shop-reason";
     /// The request's identity in logs, made where it is missing.

@@ -12,6 +12,8 @@ pub const SIGNATURE_HEADER: &str = "x-shop-signature";
 
 /// Body of `POST /config`. The signature is over its exact bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+// One lives at a time, and only while it is read or written.
+#[allow(clippy::large_enum_variant)]
 #[serde(tag = "kind", content = "body", rename_all = "camelCase")]
 pub enum Push {
     /// A new document, the same that the mounted ConfigMap holds.

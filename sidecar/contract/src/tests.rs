@@ -63,3 +63,116 @@ fn too_many_addresses_are_refused() {
     endpoints.addresses.push("10.0.0.2:9440".parse().unwrap());
     assert!(endpoints.validate().is_err());
 }
+
+/// Which requests go elsewhere, as the operator writes it.
+const TRAFFIC: &str = r#"{
+  "handOff": {
+    "toRevision": 8, "share": 0, "fallback": "a:80", "mayServeLocally": true,
+    "match": [{"header": {"name": "user-tier", "value": "premium"}}, {"cookie": {"name": "beta", "value": "1"}}],
+    "sticky": {"cookie": "session"}
+  },
+  "mirror": {"toRevision": 8, "share": 1000, "fallback": "a:80"}
+}"#;
+
+fn with_traffic() -> Document {
+    let mut value = serde_json::to_value(document()).unwrap();
+    let traffic: serde_json::Value = serde_json::from_str(TRAFFIC).unwrap();
+    value["handOff"] = traffic["handOff"].clone();
+    value["mirror"] = traffic["mirror"].clone();
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn matches_stickiness_and_mirror_read_as_they_are_written() {
+    let document = with_traffic();
+    assert_eq!(document.validate(), Ok(()));
+    let hand_off = document.hand_off.clone().unwrap();
+    assert_eq!(hand_off.matches.len(), 2);
+    assert_eq!(hand_off.matches[0].header.as_ref().unwrap().value, "premium");
+    assert_eq!(hand_off.sticky, Some(Sticky::Cookie("session".into())));
+    assert_eq!(document.mirror.clone().unwrap().methods, ["GET", "HEAD"]);
+    assert_eq!(serde_json::to_string(&Sticky::Client).unwrap(), r#""client""#);
+    let again: Document = serde_json::from_slice(&serde_json::to_vec(&document).unwrap()).unwrap();
+    assert_eq!(again, document);
+}
+
+/// What an older sidecar reads must not change while the new fields are not used: it refuses what it does not know.
+#[test]
+fn unused_fields_are_not_written() {
+    let text = serde_json::to_string(&document()).unwrap();
+    for field in ["match", "sticky", "mirror"] {
+        assert!(!text.contains(field), "{field} in {text}");
+    }
+}
+
+#[test]
+fn traffic_that_no_request_can_fit_is_named() {
+    type Change = fn(&mut HandOff, &mut Mirror);
+    let pair = |name: &str, value: &str| Some(Pair { name: name.into(), value: value.into() });
+    let cases: [(Change, &str); 9] = [
+        (|hand_off, _| hand_off.matches.push(Match::default()), "a header or a cookie"),
+        (|hand_off, _| hand_off.matches = vec![hand_off.matches[0].clone(); 17], "at most 16 matches"),
+        (|hand_off, _| hand_off.matches[0].header.as_mut().unwrap().name = "a b".into(), "header.name must"),
+        (
+            |hand_off, _| hand_off.matches[1].cookie.as_mut().unwrap().value = "a;b".into(),
+            "cookie.value must",
+        ),
+        (|hand_off, _| hand_off.sticky = Some(Sticky::Header(String::new())), "sticky.header must"),
+        (|_, mirror| mirror.share = 10_001, "mirror.share must be 0 to 10000"),
+        (|_, mirror| mirror.methods.clear(), "1 to 16 methods"),
+        (|_, mirror| mirror.methods[0] = "GE T".into(), "mirror.methods must be 1 to 32 letters"),
+        (|_, mirror| mirror.to_revision = 7, "mirror.toRevision is the revision itself"),
+    ];
+    for (change, expected) in cases {
+        let mut changed = with_traffic();
+        change(changed.hand_off.as_mut().unwrap(), changed.mirror.as_mut().unwrap());
+        let error = changed.validate().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let mut spaced = with_traffic();
+    spaced.hand_off.as_mut().unwrap().matches[0].header = pair("user-agent", "Mozilla 5.0; (X)");
+    assert_eq!(spaced.validate(), Ok(()));
+}
+
+fn counters(requests: u64, failures: u64, bucket: usize) -> RevisionCounters {
+    let mut counters = RevisionCounters { requests, failures, ..RevisionCounters::default() };
+    counters.latency.counts[bucket] = requests;
+    counters
+}
+
+#[test]
+fn counters_are_added_and_taken_from_one_another() {
+    let (first, second) = (counters(10, 1, 3), counters(5, 0, 4));
+    let both = first.plus(&second).unwrap();
+    assert_eq!((both.requests, both.failures, both.latency.total()), (15, 1, 15));
+    assert_eq!(both.since(&first), Some(second.clone()));
+    assert_eq!(first.since(&both), None, "the sidecar has been restarted");
+    let mut other = second;
+    other.latency.bounds_us[0] = 7;
+    assert_eq!(first.plus(&other), None, "other bounds");
+    other.latency.counts.pop();
+    assert!(!other.latency.is_sound() && first.latency.is_sound());
+}
+
+#[test]
+fn an_older_sidecars_stats_are_read() {
+    let text = r#"{"revision":7,"connections":0,"upgraded":0,"inFlight":0,"served":0,"handedOver":0,"takenOver":0,
+        "errors":0,"draining":false}"#;
+    let stats: Stats = serde_json::from_str(text).unwrap();
+    assert_eq!((stats.window, stats.mirrored), (None, None));
+}
+
+#[test]
+fn quantiles_are_interpolated() {
+    let mut histogram = Histogram::default();
+    assert_eq!(histogram.quantile_us(9_900), None);
+    // 90 between 1 and 2 ms, 10 between 100 and 150 ms.
+    histogram.counts[1] = 90;
+    histogram.counts[10] = 10;
+    assert_eq!(histogram.quantile_us(5_000), Some(1_555));
+    assert_eq!(histogram.quantile_us(9_000), Some(2_000));
+    assert_eq!(histogram.quantile_us(9_900), Some(145_000));
+    assert_eq!(histogram.quantile_us(10_000), Some(150_000));
+    let beyond = counters(1, 0, LATENCY_BOUNDS_US.len());
+    assert_eq!(beyond.latency.quantile_us(9_900), Some(60_000_000));
+}

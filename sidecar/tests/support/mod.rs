@@ -167,6 +167,7 @@ pub fn document(revision: i64, app_port: u16, keys: &Keys) -> Document {
         max_connections: 100,
         drain_max_ms: 600_000,
         hand_off: None,
+        mirror: None,
         push_keys: keys.public(),
         handover_keys: HandoverKeys { current: "k1".into(), next: None },
     }
@@ -284,5 +285,5 @@ pub fn write_document(folder: &TempDir, document: &Document) {
 }
 
 pub fn to(revision: i64, share: u32, fallback: &str, may_serve_locally: bool) -> HandOff {
-    HandOff { to_revision: revision, share, fallback: fallback.into(), may_serve_locally }
+    HandOff::new(revision, share, fallback.into(), may_serve_locally)
 }
