@@ -69,6 +69,10 @@ fn clean(schema: &mut Value) {
         // Empty alternatives are left of it, which the API server refuses.
         level.remove("anyOf");
     }
+    if level.contains_key("x-kubernetes-preserve-unknown-fields") {
+        // Says the same, and the API server takes only one of them.
+        level.remove("additionalProperties");
+    }
     if level.get("pattern").and_then(Value::as_str) == Some(span::PATTERN) {
         // Each span has a rule, whose message says what to write.
         level.remove("pattern");

@@ -1,5 +1,6 @@
 //! `ShopService`: one service of the shop, as its owner writes it.
 
+pub mod pod;
 pub mod release;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Amount, ShopServiceStatus, Span};
+use pod::PodOverlay;
 use release::Release;
 
 /// One service of the shop: the operator makes Deployments and Services from it, and releases new versions of it. `image`
@@ -114,6 +116,11 @@ pub struct ShopServiceSpec {
     /// The proxy beside the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<Sidecar>,
+    /// Anything else of a pod template, laid over the one that the operator makes: objects are merged field by field, containers,
+    /// volumes and variables by name, mounts by path, ports by number; every other list is replaced. A change makes a new
+    /// revision. The API server is asked, by a dry run, before one is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodOverlay>,
 }
 
 fn one() -> i32 {

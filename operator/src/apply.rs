@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use shop_contract::Document;
 use shop_crds::{ShopServiceStatus, names::ANNOTATION_LEADER_EPOCH};
 use shop_release::{
-    EndpointsAcknowledged, ObjectKind, ObjectRef, Observed, Plan, PodTarget, Precondition, Refusal,
-    SourceState, Subject, Write,
+    CheckedTemplate, EndpointsAcknowledged, Inputs, ObjectKind, ObjectRef, Observed, Plan, PodTarget,
+    Precondition, Refusal, SourceState, Subject, Write,
 };
 use tokio::time::Instant;
 
@@ -151,6 +151,7 @@ impl<'a> Application<'a> {
                 self.templates.insert(*revision, template);
                 (rendered, None)
             }
+            Write::CheckTemplate { revision, inputs } => return self.check(*revision, inputs).await,
             Write::CreateSnapshot { revision, snapshot } => (self.copy(*revision, snapshot).await?, None),
             Write::CreateAccount => (render::account(owner), None),
             Write::CreateKeys => (self.new_keys()?, None),
@@ -200,6 +201,21 @@ impl<'a> Application<'a> {
             }
         };
         self.put(rendered, replaces).await
+    }
+
+    // A refusal is an answer; it is remembered, and the next plan is made with it.
+    async fn check(&mut self, revision: i64, inputs: &Inputs) -> Result<(), ApplyError> {
+        let template = render::pod_template(self.sight.owner, revision, inputs, &self.tools.image);
+        let (role, colour) = (shop_release::Role::Candidate, shop_crds::status::Colour::Blue);
+        let rendered = render::deployment(self.sight.owner, revision, &template, 0, role, colour);
+        let refused = match self.requests.try_out(rendered).await {
+            Ok(()) => None,
+            Err(ApplyError::Refused { message, .. }) => Some(message),
+            Err(error) => return Err(error),
+        };
+        self.memory.checked = Some(CheckedTemplate { hash: inputs.hash(), at: Timestamp::now(), refused });
+        self.applied.learnt = true;
+        Ok(())
     }
 
     async fn put(&mut self, rendered: Rendered, replaces: Option<&Precondition>) -> Result<(), ApplyError> {

@@ -9,7 +9,9 @@ use std::{
 use jiff::Timestamp;
 use shop_contract::Acknowledgement;
 use shop_crds::names::SIDECAR_CONTAINER;
-use shop_release::{Acknowledged, EndpointsAcknowledged, ObjectRef, Pod, PushFailed, Refusal, SidecarView};
+use shop_release::{
+    Acknowledged, CheckedTemplate, EndpointsAcknowledged, ObjectRef, Pod, PushFailed, Refusal, SidecarView,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -36,6 +38,8 @@ pub struct Memory {
     pub taken: BTreeMap<ObjectRef, Instant>,
     /// Writes that were refused for good.
     refused: BTreeMap<ObjectRef, Refusal>,
+    /// What the API server said about the last template that it was asked about.
+    pub checked: Option<CheckedTemplate>,
     // `metadata.generation` that the refusals are about.
     generation: i64,
     // By uid of the pod.

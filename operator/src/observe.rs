@@ -49,6 +49,7 @@ impl Sight<'_> {
             decisions: self.entry.decisions.values().map(|decision| (**decision).clone()).collect(),
             refused: memory.refused(self.subject.generation),
             taken: memory.taken.keys().cloned().collect(),
+            checked: memory.checked.clone(),
             ..Observed::default()
         };
         self.objects(&mut observed, memory);

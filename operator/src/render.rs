@@ -5,6 +5,7 @@
 mod document;
 mod job;
 mod objects;
+mod overlay;
 mod template;
 
 use serde_json::{Map, Value, json};

@@ -1,5 +1,7 @@
 //! When a revision is cut, returned to, or left alone: the user's inputs against what lives.
 
+use std::time::Duration;
+
 use shop_crds::{
     Reason,
     status::{Colour, Pending, Phase, ReleaseState, RevisionResult, RevisionState},
@@ -8,7 +10,11 @@ use shop_crds::{
 use crate::{
     abort,
     view::{Draft, View, active, after, revision_state},
+    write::Write,
 };
+
+/// After this long a refused template is shown to the API server again: what refused it may have changed.
+const CHECK_AGAIN: Duration = Duration::from_mins(1);
 
 /// What the wish for new inputs came to.
 pub(crate) enum Wish {
@@ -70,6 +76,9 @@ pub(crate) fn follow(view: &View<'_>, draft: &mut Draft) -> Wish {
         draft.wake(after(view.now_or_pending(draft), view.release.settle().duration()));
         return Wish::None;
     }
+    if unchecked(view, draft, &hash) {
+        return Wish::None;
+    }
     match going {
         None if draft.release().is_none() => begin_wanted(view, draft, &hash),
         Some(release) if release.from.is_none() => begin_wanted(view, draft, &hash),
@@ -85,6 +94,29 @@ pub(crate) fn follow(view: &View<'_>, draft: &mut Draft) -> Wish {
         _ => return Wish::None,
     }
     Wish::Changed
+}
+
+/// Whether a revision of these inputs has to wait for the API server's word about its template.
+fn unchecked(view: &View<'_>, draft: &Draft, hash: &str) -> bool {
+    let laid_over = view.inputs.as_ref().is_ok_and(|inputs| inputs.pod.is_some());
+    let checked = view.observed.checked.as_ref().filter(|checked| checked.hash == hash);
+    let lives = draft.status.revisions.iter().any(|state| state.hash == hash);
+    laid_over && !lives && checked.is_none_or(|checked| checked.refused.is_some())
+}
+
+/// The question whether the API server takes the template of the inputs that are about to be cut.
+pub(crate) fn check(view: &View<'_>, draft: &mut Draft) -> Option<Write> {
+    let hash = view.hash.as_ref().filter(|_| settled(view, draft))?;
+    let inputs = view.inputs.as_ref().ok().filter(|_| unchecked(view, draft, hash))?;
+    if let Some(checked) = view.observed.checked.as_ref().filter(|checked| checked.hash == *hash) {
+        let due = after(checked.at, CHECK_AGAIN);
+        if due > view.now {
+            draft.wake(due);
+            return None;
+        }
+    }
+    let revision = draft.status.last_revision + 1;
+    Some(Write::CheckTemplate { revision, inputs: Box::new(inputs.clone()) })
 }
 
 /// Whether the Services have not been touched yet.

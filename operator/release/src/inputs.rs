@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shop_crds::{
     Amount, ShopServiceSpec, Span, names,
-    service::{ConfigSource, Probes, Protocol, Resources, release::defaults},
+    service::{ConfigSource, Probes, Protocol, Resources, pod::PodOverlay, release::defaults},
 };
 
-use crate::observed::{Observed, SourceState};
+use crate::{
+    observed::{Observed, SourceState},
+    overlay,
+};
 
 /// Largest source that is snapshotted, in bytes: an object in etcd must stay below 1.5 MiB, metadata included.
 pub const MAX_SOURCE_BYTES: u64 = 1024 * 1024;
@@ -92,6 +95,9 @@ pub struct Inputs {
     pub drain_max: Span,
     /// `spec.sidecar.resources`.
     pub sidecar_resources: Option<Resources>,
+    /// `spec.pod`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodOverlay>,
     /// Content of every source, in the order of [`sources`].
     pub sources: Vec<SourceHash>,
 }
@@ -129,6 +135,8 @@ pub enum NoInputs {
     Missing(SourceKind, String),
     /// A source is too large to be copied: name and bytes.
     TooLarge(SourceKind, String, u64),
+    /// `spec.pod` holds what it must not.
+    Invalid(String),
     /// A source was not read yet, or could not be: nothing is concluded.
     Unread(String),
 }
@@ -162,6 +170,9 @@ pub fn sources(spec: &ShopServiceSpec) -> Vec<SourceRef> {
 impl Inputs {
     /// The inputs that spec and sources amount to now.
     pub fn resolve(spec: &ShopServiceSpec, observed: &Observed) -> Result<Self, NoInputs> {
+        if let Some(why) = spec.pod.as_ref().and_then(overlay::refusal) {
+            return Err(NoInputs::Invalid(why));
+        }
         let mut hashes = Vec::new();
         for wanted in sources(spec) {
             let found =
@@ -192,6 +203,7 @@ impl Inputs {
             config: spec.config.clone(),
             drain_max: release.map_or(defaults::DRAIN_MAX, shop_crds::service::release::Release::drain_max),
             sidecar_resources: spec.sidecar.as_ref().and_then(|sidecar| sidecar.resources.clone()),
+            pod: spec.pod.clone(),
             sources: hashes,
         })
     }
@@ -274,6 +286,7 @@ mod tests {
             serde_json::json!({"probes": {"readiness": {"path": "/readyz"}}}),
             serde_json::json!({"release": {"drain": {"max": "5m"}}}),
             serde_json::json!({"sidecar": {"resources": {"limits": {"memory": "160Mi"}}}}),
+            serde_json::json!({"pod": {"spec": {"nodeSelector": {"disk": "ssd"}}}}),
         ] {
             assert_ne!(hash(&spec(&change)), plain, "{change}");
         }

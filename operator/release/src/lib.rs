@@ -25,6 +25,7 @@ mod health;
 pub mod inputs;
 mod observed;
 mod outside;
+mod overlay;
 mod phases;
 mod realise;
 mod recover;
@@ -42,9 +43,9 @@ use shop_crds::{Reason, ShopServiceStatus};
 pub use document::{HandOff, Role, SidecarDocument};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
 pub use observed::{
-    Acknowledged, Budget, Container, Decision, Deployment, EndpointsAcknowledged, Observed, Pod, PushFailed,
-    Refusal, Service, SidecarConfig, SidecarView, Source, SourceState, StoredRevision, StoredSnapshot,
-    Traffic,
+    Acknowledged, Budget, CheckedTemplate, Container, Decision, Deployment, EndpointsAcknowledged, Observed,
+    Pod, PushFailed, Refusal, Service, SidecarConfig, SidecarView, Source, SourceState, StoredRevision,
+    StoredSnapshot, Traffic,
 };
 pub use outside::{Answer, AnswerValue, Ask, JobSeen, JobState, JobTemplate, MAX_TEXT, Question};
 pub use subject::Subject;
@@ -121,6 +122,7 @@ pub fn plan(subject: &Subject, observed: &Observed, status: &ShopServiceStatus, 
     let desired = desired::of(&view, &mut draft);
     let finished = decisions::finish(&view, &draft);
     let writes = realise::writes(&view, &mut draft, &desired, taken, finished);
+    let writes = writes.into_iter().chain(cut::check(&view, &mut draft)).collect();
     let writes = realise::until_refused(&view, &mut draft, writes);
     let writes = guard::filter(&view, &mut draft, writes);
     report::describe(&view, &mut draft, None);

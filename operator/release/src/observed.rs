@@ -57,6 +57,19 @@ pub struct Observed {
     pub refused: Vec<Refusal>,
     /// Names that are needed and taken by objects of somebody else.
     pub taken: Vec<ObjectRef>,
+    /// What the API server said last about a template with `spec.pod`, if it was asked.
+    pub checked: Option<CheckedTemplate>,
+}
+
+/// What the API server said about a template, in a dry run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedTemplate {
+    /// Hash of the inputs that it was rendered from.
+    pub hash: String,
+    /// When it said so.
+    pub at: Timestamp,
+    /// Why it was refused; `None`: it is in order.
+    pub refused: Option<String>,
 }
 
 /// A ConfigMap or Secret that the spec names.

@@ -130,9 +130,15 @@ fn inputs(view: &View<'_>, draft: &Draft) -> Option<Wait> {
                 format!("{kind} {name} has {bytes} bytes; at most {most} can be kept with a revision");
             Some(why(Wait::new(Reason::ConfigTooLarge, message)))
         }
+        Err(NoInputs::Invalid(message)) => Some(why(Wait::new(Reason::InvalidSpec, message.clone()))),
         // Nothing is known: what was said before about other things stays unsaid until it is.
         Err(NoInputs::Unread(_)) => None,
         Ok(_) => {
+            let checked = view.observed.checked.as_ref().filter(|one| view.hash.as_ref() == Some(&one.hash));
+            if let Some(refused) = checked.and_then(|checked| checked.refused.as_ref()) {
+                let message = format!("the API server refuses the pods that spec.pod asks for: {refused}");
+                return Some(why(Wait::new(Reason::InvalidSpec, message)));
+            }
             if let Some(pending) = &draft.status.pending {
                 let due = after(pending.since.0, view.release.settle().duration());
                 let message =

@@ -27,6 +27,14 @@ pub enum Write {
         /// What is stored beside the template.
         facts: Box<RevisionFacts>,
     },
+    /// Ask the API server, by a dry run that changes nothing, whether it takes the Deployment of these inputs. A refusal does not
+    /// fail the plan; the answer is in [`crate::Observed::checked`] of the next one.
+    CheckTemplate {
+        /// The number that the revision would get.
+        revision: i64,
+        /// What the template is rendered from.
+        inputs: Box<Inputs>,
+    },
     /// Create an immutable copy of a ConfigMap or Secret. Fails when the source's content does not have `snapshot.hash` any more.
     CreateSnapshot {
         /// Number of the revision.
@@ -298,7 +306,10 @@ impl Write {
             Self::Stamp { object, .. } | Self::Delete { object, .. } => return Some(object.clone()),
             Self::WriteDecision { name, .. } => (ObjectKind::ReleaseDecision, name.clone()),
             Self::CreateJob { name, .. } => (ObjectKind::Job, name.clone()),
-            Self::PushDocument { .. } | Self::PushEndpoints { .. } | Self::Ask(_) => return None,
+            Self::PushDocument { .. }
+            | Self::PushEndpoints { .. }
+            | Self::CheckTemplate { .. }
+            | Self::Ask(_) => return None,
         };
         Some(ObjectRef { kind, name })
     }

@@ -151,6 +151,23 @@ impl<'a> Requests<'a> {
         }
     }
 
+    /// Asks whether an object would be taken, its fields known and right; nothing is changed. A name that is taken is no refusal.
+    pub async fn try_out(self, rendered: Rendered) -> Result<(), ApplyError> {
+        let path = self.api(rendered.kind.into()).resource_url().to_owned();
+        let (name, parameters) = (rendered.name, PostParams { dry_run: true, ..post() });
+        let body = serde_json::to_vec(&rendered.value).map_err(ApplyError::Render)?;
+        let request = kube::core::Request::new(path).create(&parameters, body);
+        let mut request = request.map_err(|error| ApplyError::from_kube(kube::Error::BuildRequest(error)))?;
+        // Unknown fields, which the API server otherwise drops with a warning.
+        if let Ok(strict) = format!("{}&fieldValidation=Strict", request.uri()).parse() {
+            *request.uri_mut() = strict;
+        }
+        match in_time(&name, self.client.request::<Value>(request)).await {
+            Ok(_) | Err(ApplyError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     // The name is taken. By an object of ours that lost its label it may be written anew, by another one never.
     async fn take_up(self, rendered: Rendered) -> Result<Answer, ApplyError> {
         let api = self.api(rendered.kind.into());

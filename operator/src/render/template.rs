@@ -40,7 +40,7 @@ pub fn pod_template(owner: &Owner, revision: i64, inputs: &Inputs, sidecar: &Sid
             "labelSelector": { "matchLabels": owner.selector(revision) },
         })
     };
-    json!({
+    let mut template = json!({
         "metadata": { "labels": owner.selector(revision) },
         "spec": {
             "serviceAccountName": names::service_account(&owner.service),
@@ -52,7 +52,11 @@ pub fn pod_template(owner: &Owner, revision: i64, inputs: &Inputs, sidecar: &Sid
             "containers": [app_container(owner, revision, inputs)],
             "volumes": volumes(owner, revision, inputs),
         },
-    })
+    });
+    if let Some(overlay) = &inputs.pod {
+        super::overlay::lay(&mut template, overlay);
+    }
+    template
 }
 
 fn sidecar_container(owner: &Owner, revision: i64, inputs: &Inputs, sidecar: &SidecarImage) -> Value {

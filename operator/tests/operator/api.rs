@@ -244,6 +244,17 @@ impl State {
         if method == Method::POST {
             let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let place = (place.0.clone(), place.1.clone(), name);
+            if query.get("dryRun").is_some_and(|all| all == "All") {
+                // One unknown field stands for all of them.
+                let unknown = body.pointer("/spec/template/spec/nodeSelektor").is_some();
+                let strict = query.get("fieldValidation").is_some_and(|level| level == "Strict");
+                let message = "strict decoding error: unknown field \"spec.template.spec.nodeSelektor\"";
+                return if unknown && strict {
+                    Err(Failure(StatusCode::BAD_REQUEST, "BadRequest", message.to_owned()))
+                } else {
+                    Ok(body)
+                };
+            }
             if self.objects.contains_key(&place) {
                 return Err(Failure(
                     StatusCode::CONFLICT,

@@ -306,3 +306,27 @@ async fn config_is_copied_and_a_change_of_it_is_a_new_revision() {
     });
     tokio::time::timeout(Duration::from_mins(1), operator.stop()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_laid_over_the_pod_is_tried_out_before_it_is_cut() {
+    let api = Api::new();
+    let operator = Operator::start(&api, "shopkeeper-0").await;
+    let laid_over = |field: &str| {
+        let mut spec = spec("order:1");
+        spec["pod"] = json!({ "spec": { field: { "disk": "ssd" } } });
+        spec
+    };
+    order(&api, laid_over("nodeSelektor"));
+    api.until("the unknown field is named", |state| {
+        let blocked = &status(state)["blocked"];
+        let named = blocked["message"].as_str().is_some_and(|message| message.contains("nodeSelektor"));
+        (blocked["reason"] == "InvalidSpec" && named).then_some(())
+    })
+    .await;
+    order(&api, laid_over("nodeSelector"));
+    api.until("revision 1 serves", |state| serves(state, 1)).await;
+    let template =
+        api.with(|state| state.get(DEPLOYMENTS, "order-r1").unwrap()["spec"]["template"]["spec"].clone());
+    assert_eq!(template["nodeSelector"], json!({ "disk": "ssd" }));
+    operator.stop().await;
+}

@@ -250,3 +250,31 @@ fn a_service_without_pods_is_released_too() {
     world.image("good-2");
     world.run_until(60, |world| world.stable() && world.active() == 2);
 }
+
+#[test]
+fn a_template_laid_over_is_shown_to_the_api_server_before_it_is_cut() {
+    let mut world = running(1);
+    world.against = Some("spec.template.spec.nodeSelektor: unknown field".into());
+    let overlay = |text: serde_json::Value| serde_json::from_value(text).unwrap();
+    world.apply(|spec| spec.pod = overlay(serde_json::json!({"spec": {"nodeSelektor": {"disk": "ssd"}}})));
+    world.run_until(20, |world| world.blocked() == Some(Reason::InvalidSpec));
+    assert!(world.status.message.as_ref().unwrap().contains("nodeSelektor"), "{:?}", world.status.message);
+    assert_eq!(world.status.last_revision, 1, "nothing is cut of it");
+    world.against = None;
+    world.run_until(90, |world| world.stable() && world.active() == 2);
+}
+
+#[test]
+fn an_overlay_of_a_field_that_the_service_has_is_named() {
+    let mut world = running(1);
+    let overlay = serde_json::json!({"spec": {"containers": [{"name": "app", "image": "other"}]}});
+    world.apply(|spec| spec.pod = serde_json::from_value(overlay).unwrap());
+    world.run_until(20, |world| world.blocked() == Some(Reason::InvalidSpec));
+    assert!(
+        world.status.message.as_ref().unwrap().contains("write spec.image"),
+        "{:?}",
+        world.status.message
+    );
+    world.apply(|spec| spec.pod = None);
+    world.run_until(20, |world| world.blocked().is_none());
+}

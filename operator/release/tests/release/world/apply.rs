@@ -1,8 +1,9 @@
 //! The API server: writes with their preconditions.
 
 use shop_release::{
-    Acknowledged, Budget, Deployment, EndpointsAcknowledged, JobSeen, JobState, ObjectKind, Precondition,
-    PushFailed, RevisionFacts, Service, SidecarConfig, SourceState, StoredRevision, StoredSnapshot, Write,
+    Acknowledged, Budget, CheckedTemplate, Deployment, EndpointsAcknowledged, JobSeen, JobState, ObjectKind,
+    Precondition, PushFailed, RevisionFacts, Service, SidecarConfig, SourceState, StoredRevision,
+    StoredSnapshot, Write,
 };
 
 use super::World;
@@ -48,6 +49,10 @@ impl World {
                     created,
                     facts,
                 });
+            }
+            Write::CheckTemplate { inputs, .. } => {
+                let (hash, refused) = (inputs.hash(), self.against.clone());
+                self.observed.checked = Some(CheckedTemplate { hash, at: self.now, refused });
             }
             Write::CreateSnapshot { revision, snapshot } => {
                 let source = self

@@ -74,6 +74,8 @@ pub(crate) struct World {
     pub(crate) farewell: SignedDuration,
     /// Requests that stay in flight on pods that lose their users, in seconds.
     pub(crate) linger: i64,
+    /// What the API server says against templates, if anything.
+    pub(crate) against: Option<String>,
     left: BTreeMap<i64, Timestamp>,
     next_ip: u32,
     /// Questions that were asked and not answered.
@@ -116,6 +118,7 @@ impl World {
             sick: BTreeSet::new(),
             farewell: SignedDuration::from_secs(3),
             linger: 0,
+            against: None,
             left: BTreeMap::new(),
             next_ip: 1,
             asked: Vec::new(),
