@@ -1,15 +1,20 @@
-//! The edge to the API server. Every request has an end; every error says what to do.
+//! The edge to the API server. Every request has an end; every error says what to do. Kinds are known, never discovered.
+
+mod changes;
 
 use std::time::Duration;
 
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::{authentication::v1::SelfSubjectReview, core::v1::Pod};
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{ListParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use rand::RngExt as _;
+use serde::de::DeserializeOwned;
 use shop_crds::{ReleaseDecision, ReleaseDecisionSpec, ShopService, names};
+
+pub use changes::Changes;
 
 use crate::arguments::Connection;
 
@@ -205,20 +210,63 @@ impl Cluster {
     /// All decisions about a service, oldest first.
     pub async fn decisions(&self, service: &str) -> Result<Vec<ReleaseDecision>, ClientError> {
         let api: Api<ReleaseDecision> = Api::namespaced(self.client.clone(), &self.namespace);
-        let mut query = ListParams::default().limit(PAGE);
-        let mut found = Vec::new();
-        loop {
-            let page = ask("list ReleaseDecisions", api.list(&query)).await?;
-            found.extend(page.items.into_iter().filter(|decision| decision.spec.service == service));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => query = query.continue_token(&token),
-                None => break,
-            }
-        }
+        let mut found = pages("list ReleaseDecisions", &api, ListParams::default()).await?;
+        found.retain(|decision| decision.spec.service == service);
         found.sort_by_key(|decision| {
             (decision.metadata.creation_timestamp.as_ref().map(|time| time.0), decision.name_any())
         });
         Ok(found)
+    }
+
+    /// The `ShopServices` of the namespace, or of all of them; sorted.
+    pub async fn services(&self, everywhere: bool) -> Result<Vec<ShopService>, ClientError> {
+        let api: Api<ShopService> = if everywhere {
+            Api::all(self.client.clone())
+        } else {
+            Api::namespaced(self.client.clone(), &self.namespace)
+        };
+        let mut found = pages("list ShopServices", &api, ListParams::default()).await?;
+        found.sort_by_key(|service| (service.namespace(), service.name_any()));
+        Ok(found)
+    }
+
+    /// Names of the `ShopServices` of the namespace.
+    pub async fn names(&self) -> Result<Vec<String>, ClientError> {
+        let api: Api<ShopService> = Api::namespaced(self.client.clone(), &self.namespace);
+        let query = ListParams::default().limit(PAGE);
+        let found = ask("list ShopServices", api.list_metadata(&query)).await?;
+        Ok(found.items.iter().map(ResourceExt::name_any).collect())
+    }
+
+    /// The pods of a service, all revisions.
+    pub async fn pods(&self, service: &str) -> Result<Vec<Pod>, ClientError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let query = ListParams::default().labels(&format!("{}={service}", names::LABEL_SERVICE));
+        let mut found = pages("list pods", &api, query).await?;
+        found.sort_by_key(ResourceExt::name_any);
+        Ok(found)
+    }
+
+    /// Tells when the service, or a decision, has changed; looks every `poll` where that cannot be watched.
+    pub fn changes(&self, service: Option<&str>, decision: Option<&str>, poll: Duration) -> Changes {
+        Changes::new(self, service, decision, poll)
+    }
+}
+
+/// The whole list, page by page.
+async fn pages<K>(action: &'static str, api: &Api<K>, query: ListParams) -> Result<Vec<K>, ClientError>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut query = query.limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let page = ask(action, api.list(&query)).await?;
+        found.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => query = query.continue_token(&token),
+            None => return Ok(found),
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod decide;
 mod follow;
+mod get;
 mod inspect;
+mod watch;
 
 use std::{io::Write, time::Duration};
 
@@ -46,7 +48,7 @@ pub enum CommandError {
 /// How often is looked, and how long the operator may take to answer a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Time between two looks.
+    /// Time between two looks where changes cannot be watched.
     pub poll: Duration,
     /// Longest wait for the operator to answer a decision, without `--wait`.
     pub answer: Duration,
@@ -54,7 +56,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { poll: Duration::from_millis(200), answer: Duration::from_secs(10) }
+        Self { poll: Duration::from_millis(500), answer: Duration::from_secs(10) }
     }
 }
 
@@ -76,7 +78,7 @@ impl Terminal<'_> {
         page: impl FnOnce(&T, Timestamp) -> String,
     ) -> Result<(), CommandError> {
         let text = match self.output {
-            Output::Table => page(answer, Timestamp::now()),
+            Output::Table | Output::Wide => page(answer, Timestamp::now()),
             Output::Json => serde_json::to_string_pretty(answer)? + "\n",
             Output::Yaml => {
                 serde_yaml::to_string(answer).map_err(|error| CommandError::Yaml(error.to_string()))?
@@ -86,14 +88,25 @@ impl Terminal<'_> {
         Ok(self.out.flush()?)
     }
 
-    /// Separates an answer from the one before it.
-    fn separate(&mut self) -> Result<(), CommandError> {
-        let separator = match self.output {
-            Output::Table => "\n",
-            Output::Json => "",
-            Output::Yaml => "---\n",
-        };
-        Ok(self.out.write_all(separator.as_bytes())?)
+    /// Prints one of several answers: a line, also in JSON.
+    fn line<T: Serialize>(
+        &mut self,
+        answer: &T,
+        line: impl FnOnce(&T, Timestamp) -> String,
+    ) -> Result<(), CommandError> {
+        if self.output == Output::Json {
+            writeln!(self.out, "{}", serde_json::to_string(answer)?)?;
+            return Ok(self.out.flush()?);
+        }
+        if self.output == Output::Yaml {
+            self.out.write_all(b"---\n")?;
+        }
+        self.answer(answer, line)
+    }
+
+    /// Whether more columns are wanted.
+    fn wide(&self) -> bool {
+        self.output == Output::Wide
     }
 
     /// Prints a line of progress.
@@ -113,14 +126,20 @@ pub async fn run(
         return decide::decide(&request, cluster, pace, terminal).await;
     }
     match command {
+        Command::Get(arguments) => get::get(arguments, cluster, terminal).await,
         Command::Status(arguments) if arguments.watch => {
-            inspect::watch(&arguments.name, cluster, pace, terminal).await
+            watch::watch(&arguments.name, cluster, pace, terminal).await
         }
         Command::Status(arguments) => inspect::status(&arguments.name, cluster, terminal).await,
         Command::Why(named) => inspect::why(&named.name, cluster, terminal).await,
         Command::History(named) => inspect::history(&named.name, cluster, terminal).await,
         Command::Wait(arguments) => follow::wait(arguments, cluster, pace, terminal).await,
-        // Answered above.
-        Command::Promote(_) | Command::Abort(_) | Command::Rollback(_) | Command::Retry(_) => Ok(Exit::Usage),
+        // Answered above, or where there is no cluster.
+        Command::Promote(_)
+        | Command::Abort(_)
+        | Command::Rollback(_)
+        | Command::Retry(_)
+        | Command::Completion { .. }
+        | Command::Complete(_) => Ok(Exit::Usage),
     }
 }

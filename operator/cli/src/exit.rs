@@ -21,12 +21,22 @@ pub enum Exit {
     Degraded,
     /// It was not so before the timeout; the release goes on.
     TimedOut,
+    /// A newer revision took the place of the one that was meant.
+    Superseded,
 }
 
 impl Exit {
     /// All of them, by code.
-    pub const ALL: [Self; 7] =
-        [Self::Done, Self::Error, Self::Usage, Self::Waiting, Self::Aborted, Self::Degraded, Self::TimedOut];
+    pub const ALL: [Self; 8] = [
+        Self::Done,
+        Self::Error,
+        Self::Usage,
+        Self::Waiting,
+        Self::Aborted,
+        Self::Degraded,
+        Self::TimedOut,
+        Self::Superseded,
+    ];
 
     /// The process' exit code.
     pub fn code(self) -> u8 {
@@ -38,6 +48,7 @@ impl Exit {
             Self::Aborted => 4,
             Self::Degraded => 5,
             Self::TimedOut => 6,
+            Self::Superseded => 7,
         }
     }
 
@@ -51,6 +62,7 @@ impl Exit {
             Self::Aborted => "aborted",
             Self::Degraded => "degraded",
             Self::TimedOut => "timedOut",
+            Self::Superseded => "superseded",
         }
     }
 
@@ -66,6 +78,7 @@ impl Exit {
             Self::Aborted => "aborted: the release was undone, users have the revision before",
             Self::Degraded => "degraded: users have fewer ready pods than wanted",
             Self::TimedOut => "timed out: not so yet; the release goes on",
+            Self::Superseded => "superseded: a newer revision took the place of the one that was meant",
         }
     }
 
@@ -94,8 +107,8 @@ mod tests {
 
     #[test]
     fn codes_are_what_pipelines_were_promised() {
-        assert_eq!(Exit::ALL.map(Exit::code), [0, 1, 2, 3, 4, 5, 6]);
-        let words = ["done", "error", "usage", "waiting", "aborted", "degraded", "timedOut"];
+        assert_eq!(Exit::ALL.map(Exit::code), [0, 1, 2, 3, 4, 5, 6, 7]);
+        let words = ["done", "error", "usage", "waiting", "aborted", "degraded", "timedOut", "superseded"];
         assert_eq!(Exit::ALL.map(Exit::as_str), words);
     }
 

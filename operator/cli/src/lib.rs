@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod client;
 pub mod command;
+pub mod completion;
 pub mod exit;
 pub mod render;
 pub mod report;

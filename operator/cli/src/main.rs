@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Parser as _;
-use kubectl_shop::{Arguments, Cluster, Exit, Pace, Terminal, run};
+use kubectl_shop::{Arguments, Cluster, Exit, Pace, Terminal, arguments::Command, completion, run};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -21,8 +21,24 @@ fn main() -> ExitCode {
 }
 
 async fn execute(arguments: &Arguments) -> Result<Exit, Box<dyn std::error::Error>> {
-    let cluster = Cluster::connect(&arguments.connection).await?;
     let (mut out, mut notes) = (io::stdout(), io::stderr());
+    match &arguments.command {
+        // These are asked where there may be no cluster.
+        Command::Completion { shell } => {
+            out.write_all(&completion::script(*shell))?;
+            return Ok(Exit::Done);
+        }
+        Command::Complete(unfinished) => {
+            let services = async || {
+                let connection = completion::connection(&unfinished.words);
+                Cluster::connect(&connection).await.ok()?.names().await.ok()
+            };
+            out.write_all(completion::complete(&unfinished.words, services).await.as_bytes())?;
+            return Ok(Exit::Done);
+        }
+        _ => {}
+    }
+    let cluster = Cluster::connect(&arguments.connection).await?;
     let mut terminal = Terminal { out: &mut out, notes: &mut notes, output: arguments.output };
     Ok(run(&arguments.command, &cluster, Pace::default(), &mut terminal).await?)
 }

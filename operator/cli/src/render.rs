@@ -1,11 +1,16 @@
 //! What people read: pages and tables. Pure; the time is an argument.
 
+mod table;
+
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use shop_crds::status::{Blocked, RevisionRef, RevisionState};
 
-use crate::report::{Decided, Ending, History, Overview, Why};
+use crate::report::{Branch, Decided, Ending, History, Overview, Row, Why};
+
+use table::columns;
+pub use table::{age, printable};
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +62,9 @@ pub fn status(overview: &Overview, now: Timestamp) -> String {
         }
     }
     let mut text = columns(&rows);
+    if !overview.revisions.is_empty() {
+        let _ = write!(text, "\n{}", tree(&overview.revisions, now));
+    }
     if !status.conditions.is_empty() {
         let mut rows = vec![["CONDITION", "STATUS", "REASON", "FOR", "MESSAGE"].map(str::to_owned).to_vec()];
         rows.extend(status.conditions.iter().map(|condition| {
@@ -67,6 +75,72 @@ pub fn status(overview: &Overview, now: Timestamp) -> String {
         let _ = write!(text, "\n{}", columns(&rows));
     }
     text
+}
+
+/// Revisions with their pods.
+fn tree(branches: &[Branch], now: Timestamp) -> String {
+    let heads = ["REVISION", "ROLE", "WEIGHT", "READY", "STATE", "RESTARTS", "AGE"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    for branch in branches {
+        let weight = branch.weight.clone().unwrap_or_else(|| "-".to_owned());
+        rows.push(vec![branch.label.clone(), branch.role.to_owned(), weight, branch.ready.clone()]);
+        let last = branch.pods.len().saturating_sub(1);
+        rows.extend(branch.pods.iter().enumerate().map(|(index, pod)| {
+            let twig = if index == last { "└─" } else { "├─" };
+            let ready = if pod.ready { "yes" } else { "no" }.to_owned();
+            let age = pod.created.map_or_else(|| "-".to_owned(), |created| age(created, now));
+            let (none, name) = (String::new(), format!("{twig} {}", pod.name));
+            vec![name, none.clone(), none, ready, pod.state.clone(), pod.restarts.to_string(), age]
+        }));
+    }
+    columns(&rows)
+}
+
+/// A line of `status --watch`.
+pub fn change(overview: &Overview, now: Timestamp) -> String {
+    let status = &overview.status;
+    let row = Row::judged(overview);
+    let shown = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let mut text = format!(
+        "{}  {:<9}  {:>7}  {:<10}",
+        now.strftime("%H:%M:%SZ"),
+        status.phase.map_or("-", |phase| phase.as_str()),
+        shown(row.ready),
+        shown(row.active)
+    );
+    if let Some(candidate) = row.candidate {
+        let _ = write!(text, "  -> {candidate} {}", shown(row.weight));
+    }
+    printable(&format!("{text}  {}: {}", overview.result.as_str(), overview.message)) + "\n"
+}
+
+/// The table of `get`.
+pub fn list(rows: &[Row], namespaces: bool, wide: bool, now: Timestamp) -> String {
+    let mut heads = vec!["NAME", "PHASE", "READY", "ACTIVE", "CANDIDATE", "WEIGHT", "IMAGE"];
+    if namespaces {
+        heads.insert(0, "NAMESPACE");
+    }
+    if wide {
+        heads.extend(["DIGEST", "STRATEGY", "AGE"]);
+    }
+    heads.push("MESSAGE");
+    let mut table = vec![heads.into_iter().map(str::to_owned).collect()];
+    table.extend(rows.iter().map(|row| {
+        let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let phase = row.phase.map_or("-", |phase| phase.as_str()).to_owned();
+        let mut cells = vec![row.service.clone(), phase, shown(&row.ready), shown(&row.active)];
+        cells.extend([shown(&row.candidate), shown(&row.weight), row.image.clone()]);
+        if namespaces {
+            cells.insert(0, row.namespace.clone());
+        }
+        if wide {
+            let age = row.created.map(|created| age(created, now));
+            cells.extend([shown(&row.digest), row.strategy.clone(), shown(&age)]);
+        }
+        cells.push(row.message.clone());
+        cells
+    }));
+    if rows.is_empty() { String::new() } else { columns(&table) }
 }
 
 /// The answer of `why`.
@@ -150,41 +224,4 @@ fn revision(named: Option<&RevisionRef>, revisions: &[RevisionState]) -> String 
     let image =
         revisions.iter().find(|state| state.number == named.revision).map(|state| state.image.as_str());
     image.map_or_else(|| label.clone(), |image| format!("{label}, {image}"))
-}
-
-/// A length of time in at most two units: `45s`, `3m12s`, `2h5m`, `4d1h`. Never negative: clocks differ.
-pub fn age(from: Timestamp, to: Timestamp) -> String {
-    let seconds = to.duration_since(from).as_secs().max(0);
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    let units = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds % 60, "s")];
-    let shown = units.iter().skip_while(|(count, _)| *count == 0).take(2).filter(|(count, _)| *count > 0);
-    let text = shown.map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().concat();
-    if text.is_empty() { "0s".to_owned() } else { text }
-}
-
-/// Rows in columns as wide as their widest cell.
-fn columns(rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
-        for (index, cell) in row.iter().enumerate() {
-            let width = cell.chars().count();
-            match widths.get_mut(index) {
-                Some(known) => *known = width.max(*known),
-                None => widths.push(width),
-            }
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", printable(cell)));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// What comes from the cluster must not steer the terminal.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

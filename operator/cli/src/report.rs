@@ -1,5 +1,8 @@
 //! What a command found, as data: the JSON and YAML that pipelines read.
 
+mod row;
+pub mod tree;
+
 use serde::Serialize;
 use shop_crds::{
     DecisionOutcome, Reason, ReleaseDecision, ShopService, ShopServiceStatus, Verb,
@@ -8,7 +11,13 @@ use shop_crds::{
 
 use kube::ResourceExt as _;
 
-use crate::{exit::Exit, verdict};
+use crate::{
+    exit::Exit,
+    verdict::{self, Verdict},
+};
+
+pub use row::{List, Row};
+pub use tree::Branch;
 
 /// How a decision or a `wait` ended.
 #[derive(Clone, Debug, Serialize)]
@@ -62,6 +71,9 @@ pub struct Overview {
     pub exit_code: u8,
     /// What is so, in a sentence.
     pub message: String,
+    /// The revisions that have pods, with these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<Branch>,
     /// The whole status.
     pub status: ShopServiceStatus,
 }
@@ -69,7 +81,11 @@ pub struct Overview {
 impl Overview {
     /// Of a service.
     pub fn of(service: &ShopService) -> Self {
-        let now = verdict::current(service);
+        Self::judged(service, verdict::current(service))
+    }
+
+    /// Of a service about which this is so.
+    pub fn judged(service: &ShopService, now: Verdict) -> Self {
         let exit = now.state.shown();
         Self {
             namespace: service.namespace().unwrap_or_default(),
@@ -78,8 +94,19 @@ impl Overview {
             result: exit,
             exit_code: exit.code(),
             message: now.message,
+            revisions: Vec::new(),
             status: service.status.clone().unwrap_or_default(),
         }
+    }
+
+    /// Whether the other one says nothing new to a person: times apart.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let said = |one: &Self| {
+            let status = &one.status;
+            let places = (status.active.clone(), status.candidate.clone(), status.stable.clone());
+            (one.message.clone(), status.phase, status.ready.clone(), row::weight(status), places)
+        };
+        said(self) == said(other)
     }
 }
 

@@ -8,6 +8,7 @@ use shop_crds::{
 
 use crate::exit::Exit;
 
+pub mod people;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,8 @@ pub enum State {
     Aborted,
     /// Fewer pods are ready than wanted; may recover.
     Degraded,
+    /// A newer revision took the place of the one that was meant.
+    Superseded,
     /// It will not be so.
     Failed,
 }
@@ -42,7 +45,7 @@ pub enum State {
 impl State {
     /// Whether waiting longer cannot change it.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Waiting | Self::Aborted | Self::Failed)
+        matches!(self, Self::Done | Self::Waiting | Self::Aborted | Self::Superseded | Self::Failed)
     }
 
     /// Exit code of a command that shows the state.
@@ -52,6 +55,7 @@ impl State {
             Self::Waiting => Exit::Waiting,
             Self::Aborted => Exit::Aborted,
             Self::Degraded => Exit::Degraded,
+            Self::Superseded => Exit::Superseded,
             Self::Failed => Exit::Error,
         }
     }
@@ -92,7 +96,7 @@ pub fn current(service: &ShopService) -> Verdict {
     else {
         return moving("the operator has not looked at it yet; is it running?");
     };
-    if service.metadata.generation.unwrap_or(0) > status.observed_generation.unwrap_or(0) {
+    if !seen(service, status) {
         return moving("the operator has not seen the newest spec yet");
     }
     if let Some(release) = &status.release {
@@ -114,16 +118,30 @@ pub fn current(service: &ShopService) -> Verdict {
     }
 }
 
-/// Whether what `wait` waits for is so.
-pub fn reached(goal: Goal, service: &ShopService) -> Verdict {
+/// The revision whose release runs, when the operator has seen everything that was asked for: the one that a wait is for.
+pub fn released(service: &ShopService) -> Option<i64> {
+    let status =
+        service.status.as_ref().filter(|status| seen(service, status) && status.pending.is_none())?;
+    let release = status.release.as_ref().filter(|release| release.aborting.is_none())?;
+    Some(release.to)
+}
+
+/// Whether the operator has looked at the newest spec.
+fn seen(service: &ShopService, status: &ShopServiceStatus) -> bool {
+    service.metadata.generation.unwrap_or(0) <= status.observed_generation.unwrap_or(0)
+}
+
+/// Whether what `wait` waits for is so. With a revision: of that revision, and of no other.
+pub fn reached(goal: Goal, service: &ShopService, revision: Option<i64>) -> Verdict {
     let now = current(service);
-    let Some((status, release)) =
-        service.status.as_ref().and_then(|status| Some((status, status.release.as_ref()?)))
-    else {
-        return now;
-    };
-    let seen = service.metadata.generation.unwrap_or(0) <= status.observed_generation.unwrap_or(0);
-    if !seen || release.held || release.aborting.is_some() {
+    let Some(status) = &service.status else { return now };
+    if let Some(revision) = revision
+        && let Some(ended) = elsewhere(status, revision)
+    {
+        return ended;
+    }
+    let Some(release) = status.release.as_ref().filter(|_| seen(service, status)) else { return now };
+    if release.held || release.aborting.is_some() {
         return now;
     }
     let to = name(status, release.to);
@@ -136,6 +154,53 @@ pub fn reached(goal: Goal, service: &ShopService) -> Verdict {
         Goal::PreviewReady if started => verdict(State::Done, format!("{to} answers at its preview Service")),
         Goal::Stable | Goal::Promoted | Goal::PreviewReady => now,
     }
+}
+
+/// What is so with the release of a revision; without one, with the service.
+pub fn watched(service: &ShopService, revision: Option<i64>) -> Verdict {
+    let ended =
+        service.status.as_ref().zip(revision).and_then(|(status, revision)| elsewhere(status, revision));
+    ended.unwrap_or_else(|| current(service))
+}
+
+/// What became of a revision, when it is not the one that is being released, nor the one that users simply have.
+fn elsewhere(status: &ShopServiceStatus, revision: i64) -> Option<Verdict> {
+    let named = name(status, revision);
+    let release = status.release.as_ref();
+    if release.is_some_and(|release| release.to == revision) {
+        return superseded(status, release, &named);
+    }
+    if active(status) == Some(revision) {
+        // It was promoted, and a newer one is on its way; or it is what users have, with nothing on its way.
+        return release.map(|_| verdict(State::Done, format!("users are with {named}")));
+    }
+    if revision > status.last_revision {
+        return Some(moving(format!("{named} is not cut yet")));
+    }
+    let state = status.revisions.iter().find(|state| state.number == revision);
+    Some(match state.and_then(|state| state.outcome.as_ref().map(|outcome| (state, outcome))) {
+        Some((state, outcome)) if undone(outcome) => verdict(State::Aborted, left(status, state)),
+        Some((state, _)) => verdict(State::Superseded, left(status, state)),
+        None => {
+            verdict(State::Superseded, format!("{named} is not kept any more; a newer one took its place"))
+        }
+    })
+}
+
+/// Whether users left a revision, or never got it, for another reason than a newer one.
+fn undone(outcome: &RevisionOutcome) -> bool {
+    match outcome.result {
+        RevisionResult::Completed => false,
+        RevisionResult::Aborted | RevisionResult::RolledBack => true,
+        RevisionResult::Superseded => outcome.reason != Reason::Superseded,
+    }
+}
+
+/// That the revision which is being left is so for a newer one.
+fn superseded(status: &ShopServiceStatus, release: Option<&ReleaseState>, named: &str) -> Option<Verdict> {
+    let abort = release?.aborting.as_ref().filter(|abort| abort.reason == Reason::Superseded)?;
+    let pods = pods(status);
+    Some(verdict(State::Superseded, format!("{named} was replaced by a newer one ({}){pods}", abort.message)))
 }
 
 /// A decision that is followed.
@@ -163,7 +228,8 @@ pub fn followed(
         Verb::Abort | Verb::Rollback => back(followed, status),
     };
     // An accepted decision is refused in the end when its release was undone: that is the better answer.
-    if outcome == DecisionOutcome::Refused && now.state != State::Aborted { refusal(decision) } else { now }
+    let undone = matches!(now.state, State::Aborted | State::Superseded);
+    if outcome == DecisionOutcome::Refused && !undone { refusal(decision) } else { now }
 }
 
 /// `promote` and `retry`: the revision shall become stable.
@@ -177,7 +243,8 @@ fn forward(followed: &Followed, outcome: DecisionOutcome, status: &ShopServiceSt
                 format!("{named} is stable; the revision before it is kept warm, then drained"),
             );
         }
-        return under_way(status, status.phase.unwrap_or_default(), release);
+        return superseded(status, Some(release), &named)
+            .unwrap_or_else(|| under_way(status, status.phase.unwrap_or_default(), release));
     }
     let state = status.revisions.iter().find(|state| state.number == revision);
     let ended = state
@@ -187,7 +254,8 @@ fn forward(followed: &Followed, outcome: DecisionOutcome, status: &ShopServiceSt
         Some(RevisionResult::Completed) => stands(status, &named),
         Some(RevisionResult::Aborted | RevisionResult::RolledBack | RevisionResult::Superseded) => {
             let message = state.map_or_else(|| named.clone(), |state| left(status, state));
-            verdict(State::Aborted, message)
+            let kind = if ended.is_some_and(undone) { State::Aborted } else { State::Superseded };
+            verdict(kind, message)
         }
         None if outcome == DecisionOutcome::Done && active(status) == Some(revision) => {
             stands(status, &named)
@@ -231,11 +299,15 @@ fn back(followed: &Followed, status: &ShopServiceStatus) -> Verdict {
 /// A release that runs, by itself or not.
 fn under_way(status: &ShopServiceStatus, phase: Phase, release: &ReleaseState) -> Verdict {
     let to = name(status, release.to);
+    // A promotion that was decided is what the operator tells next.
+    let asks = status.blocked.as_ref().is_some_and(|blocked| {
+        people::decide(blocked.reason)
+            && (blocked.reason != Reason::AwaitingPromotion || release.promoted_by.is_none())
+    });
     if let Some(abort) = &release.aborting {
-        return moving(leaving(&to, abort));
+        let message = leaving(&to, abort);
+        return if asks { verdict(State::Waiting, blocked_or(status, &message)) } else { moving(message) };
     }
-    let asks = matches!(status.blocked.as_ref().map(|blocked| blocked.reason), Some(Reason::OnHold))
-        || (awaits_promotion(status) && release.promoted_by.is_none());
     if release.held || asks {
         return verdict(State::Waiting, blocked_or(status, &format!("{to} waits for a decision")));
     }
@@ -310,10 +382,6 @@ pub fn offered(verb: Verb, status: &ShopServiceStatus) -> Option<(i64, &'static 
             }
         }
     }
-}
-
-fn awaits_promotion(status: &ShopServiceStatus) -> bool {
-    status.blocked.as_ref().is_some_and(|blocked| blocked.reason == Reason::AwaitingPromotion)
 }
 
 fn ready_condition(

@@ -28,9 +28,8 @@ pub(super) async fn decide(
 ) -> Result<Exit, CommandError> {
     let choice = request.choice;
     let begun = Instant::now();
-    let service = cluster.service(&choice.name).await?;
+    let (service, actor) = tokio::try_join!(cluster.service(&choice.name), cluster.actor())?;
     let revision = choose(request, &service, terminal)?;
-    let actor = cluster.actor().await?;
     let decision = cluster.decide(written(request, revision, actor.clone())).await?;
     let decision = decision.name_any();
     terminal.note(&format!("releasedecision/{decision} created as {actor}"))?;
@@ -41,9 +40,12 @@ pub(super) async fn decide(
         Course { cluster, service: &choice.name, decision: &decision, followed: &followed, heard: &heard };
     let last = if choice.wait {
         let deadline = begun + choice.timeout.unwrap_or(TIMEOUT).duration();
-        follow::follow(deadline, pace, terminal, async || course.progress().await).await?
+        let changes = cluster.changes(Some(&choice.name), Some(&decision), pace.poll);
+        follow::follow(deadline, changes, terminal, async || course.progress().await).await?
     } else {
-        follow::follow(Instant::now() + pace.answer, pace, terminal, async || course.answer().await).await?
+        let (deadline, changes) =
+            (Instant::now() + pace.answer, cluster.changes(None, Some(&decision), pace.poll));
+        follow::follow(deadline, changes, terminal, async || course.answer().await).await?
     };
 
     let exit = last.state.waited();

@@ -1,12 +1,12 @@
 //! Looking again and again until something is so, or a deadline has passed.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::{
     arguments::WaitArguments,
-    client::{ClientError, Cluster},
+    client::{Changes, ClientError, Cluster},
     exit::Exit,
     render,
     report::Ending,
@@ -22,12 +22,10 @@ const GRACE: Duration = Duration::from_secs(30);
 /// looked past.
 pub(super) async fn follow(
     deadline: Instant,
-    pace: Pace,
+    mut changes: Changes,
     terminal: &mut Terminal<'_>,
     mut look: impl AsyncFnMut() -> Result<Verdict, ClientError>,
 ) -> Result<Verdict, CommandError> {
-    let mut poll = tokio::time::interval(pace.poll);
-    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<Verdict> = None;
     let mut trouble: Option<ClientError> = None;
     loop {
@@ -35,7 +33,7 @@ pub(super) async fn follow(
         let end =
             if last.is_none() && trouble.is_none() { deadline.max(Instant::now() + GRACE) } else { deadline };
         let next = async {
-            poll.tick().await;
+            changes.next(trouble.is_some()).await;
             look().await
         };
         match tokio::time::timeout_at(end, next).await {
@@ -95,15 +93,20 @@ pub(super) async fn wait(
 ) -> Result<Exit, CommandError> {
     let name = &arguments.name;
     let deadline = Instant::now() + arguments.timeout.duration();
-    let look = async || Ok(verdict::reached(arguments.goal, &cluster.service(name).await?));
-    let last = follow(deadline, pace, terminal, look).await?;
+    let meant = Cell::new(arguments.revision);
+    let look = async || {
+        let service = cluster.service(name).await?;
+        meant.set(meant.get().or_else(|| verdict::released(&service)));
+        Ok(verdict::reached(arguments.goal, &service, meant.get()))
+    };
+    let last = follow(deadline, cluster.changes(Some(name), None, pace.poll), terminal, look).await?;
     let exit = last.state.waited();
     let ending = Ending {
         namespace: cluster.namespace().to_owned(),
         service: name.clone(),
         action: "wait",
         goal: Some(arguments.goal.as_str()),
-        revision: None,
+        revision: meant.get(),
         decision: None,
         actor: None,
         outcome: None,

@@ -4,55 +4,26 @@ use crate::{
     client::Cluster,
     exit::Exit,
     render,
-    report::{History, Overview, Why},
+    report::{History, Overview, Why, tree},
     verdict,
 };
 
-use super::{CommandError, Pace, Terminal};
+use super::{CommandError, Terminal};
 
 pub(super) async fn status(
     name: &str,
     cluster: &Cluster,
     terminal: &mut Terminal<'_>,
 ) -> Result<Exit, CommandError> {
-    let service = cluster.service(name).await?;
-    terminal.answer(&Overview::of(&service), render::status)?;
-    Ok(verdict::current(&service).state.shown())
-}
-
-/// Prints the status at each change, until the process is interrupted or the service is gone.
-pub(super) async fn watch(
-    name: &str,
-    cluster: &Cluster,
-    pace: Pace,
-    terminal: &mut Terminal<'_>,
-) -> Result<Exit, CommandError> {
-    let mut poll = tokio::time::interval(pace.poll);
-    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut shown: Option<Overview> = None;
-    let mut troubled = false;
-    loop {
-        poll.tick().await;
-        let overview = match cluster.service(name).await {
-            Ok(service) => Overview::of(&service),
-            Err(error) if error.is_passing() && shown.is_some() => {
-                if !troubled {
-                    terminal.note(&format!("{error}; trying again"))?;
-                }
-                troubled = true;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        troubled = false;
-        if shown.as_ref() != Some(&overview) {
-            if shown.is_some() {
-                terminal.separate()?;
-            }
-            terminal.answer(&overview, render::status)?;
-            shown = Some(overview);
-        }
+    let (service, pods) = tokio::join!(cluster.service(name), cluster.pods(name));
+    let service = service?;
+    let mut overview = Overview::of(&service);
+    match pods {
+        Ok(pods) => overview.revisions = tree::of(&overview.status, &pods),
+        Err(error) => terminal.note(&format!("without pods: {error}"))?,
     }
+    terminal.answer(&overview, render::status)?;
+    Ok(verdict::current(&service).state.shown())
 }
 
 pub(super) async fn why(

@@ -193,7 +193,67 @@ fn what_wait_makes_of_it() {
         ("degraded", Stable, degraded(), State::Degraded),
         ("first one fails", Promoted, first_fails(), State::Degraded),
     ] {
-        assert_eq!(reached(goal, &service(&status)).state, state, "{name}, {goal:?}");
+        assert_eq!(reached(goal, &service(&status), None).state, state, "{name}, {goal:?}");
+    }
+}
+
+/// Revision 8 took the place of 7, and is being released.
+fn superseded(reason: &str) -> Value {
+    let mut seven = revision(7, Some(("Superseded", LATER)));
+    seven["outcome"]["reason"] = json!(reason);
+    merged(
+        releasing("Preparing"),
+        json!({
+            "candidate": {"revision": 8, "label": "r8 green"}, "release": {"to": 8}, "lastRevision": 8,
+            "revisions": [revision(6, Some(("Completed", AT))), seven, revision(8, None)],
+        }),
+    )
+}
+
+#[test]
+fn a_wait_for_a_revision_is_for_no_other() {
+    let last = |status, number: i64| merged(status, json!({"lastRevision": number}));
+    let yielding = merged(aborting(false, false), json!({"release": {"aborting": {"reason": "Superseded"}}}));
+    let newer = merged(watching(false), json!({"release": {"from": 7, "to": 8}, "lastRevision": 8}));
+    for (name, goal, status, state) in [
+        ("not cut", Goal::Stable, calm(), State::Moving),
+        ("runs", Goal::Stable, releasing("Scaling"), State::Moving),
+        ("ready", Goal::PreviewReady, waiting(), State::Done),
+        ("waits", Goal::Promoted, waiting(), State::Waiting),
+        ("switched", Goal::Promoted, watching(false), State::Done),
+        ("stable", Goal::Stable, last(completed(), 7), State::Done),
+        ("degraded", Goal::Stable, merged(last(completed(), 7), degraded_only()), State::Degraded),
+        ("aborted", Goal::Stable, last(aborted(), 7), State::Aborted),
+        ("being replaced", Goal::Stable, yielding, State::Superseded),
+        ("replaced", Goal::Stable, superseded("Superseded"), State::Superseded),
+        ("the spec went back", Goal::Stable, superseded("InputsRestored"), State::Aborted),
+        ("a newer one follows", Goal::Stable, newer, State::Done),
+        ("forgotten", Goal::Stable, last(calm(), 9), State::Superseded),
+    ] {
+        let now = reached(goal, &service(&last_at_least(status)), Some(7));
+        assert_eq!(now.state, state, "{name}, {goal:?}: {now:?}");
+    }
+}
+
+/// With the highest number that a status names, where it does not say so.
+fn last_at_least(status: Value) -> Value {
+    let to = status.pointer("/release/to").and_then(Value::as_i64).unwrap_or(0);
+    let last = status["lastRevision"].as_i64().unwrap_or(0);
+    merged(status, json!({"lastRevision": last.max(to)}))
+}
+
+#[test]
+fn a_wait_is_for_what_runs_when_all_was_seen() {
+    let unseen = merged(releasing("Scaling"), json!({"observedGeneration": 3}));
+    let pending = merged(releasing("Scaling"), json!({"pending": {"hash": "h8", "since": AT}}));
+    for (status, expected) in [
+        (releasing("Scaling"), Some(7)),
+        (calm(), None),
+        (unseen, None),
+        (pending, None),
+        (aborting(true, false), None),
+    ] {
+        assert_eq!(released(&service(&status)), expected, "{status}");
     }
 }
 
@@ -202,7 +262,9 @@ fn where_a_decision_has_got_to() {
     let accepted = Some(DecisionOutcome::Accepted);
     let (done, refused) = (Some(DecisionOutcome::Done), Some(DecisionOutcome::Refused));
     let promoted = |status: Value| merged(status, json!({"release": {"promotedBy": "ann"}}));
-    let replaced = merged(calm(), json!({"revisions": [revision(7, Some(("Superseded", LATER)))]}));
+    let replaced = superseded("Superseded");
+    let restored = superseded("InputsRestored");
+    let yielding = merged(aborting(true, false), json!({"release": {"aborting": {"reason": "Superseded"}}}));
     let returning = merged(
         releasing("Preparing"),
         json!({"active": {"revision": 7, "label": "r7 green"}, "release": {"from": 7, "to": 6, "returning": true}}),
@@ -223,7 +285,9 @@ fn where_a_decision_has_got_to() {
         ),
         ("fails", Verb::Promote, accepted, aborting(true, false), State::Moving),
         ("failed", Verb::Promote, refused, aborted(), State::Aborted),
-        ("replaced", Verb::Promote, accepted, replaced, State::Aborted),
+        ("replaced", Verb::Promote, refused, replaced, State::Superseded),
+        ("being replaced", Verb::Promote, accepted, yielding, State::Superseded),
+        ("the spec went back", Verb::Promote, refused, restored, State::Aborted),
         ("held", Verb::Promote, accepted, promoted(held()), State::Waiting),
         ("another one's digest", Verb::Promote, refused, waiting(), State::Failed),
         ("tried again, by hand", Verb::Retry, done, waiting(), State::Waiting),
@@ -295,6 +359,7 @@ fn states_end_a_wait_or_do_not() {
         (State::Waiting, true, Exit::Waiting),
         (State::Aborted, true, Exit::Aborted),
         (State::Degraded, false, Exit::Degraded),
+        (State::Superseded, true, Exit::Superseded),
         (State::Failed, true, Exit::Error),
     ] {
         assert_eq!((state.is_final(), state.waited()), (last, exit), "{state:?}");

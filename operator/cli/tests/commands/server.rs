@@ -1,17 +1,20 @@
 //! An API server inside of the test: a few kinds, scripted answers, and a record of what was written.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State},
-    http::StatusCode,
+    body::Body,
+    extract::{Path, Query, Request, State},
+    http::{Method, StatusCode, Uri},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures::stream;
 use serde_json::{Value, json};
 
 const SHOP: &str = "/apis/shopkeeper.dev/v1alpha1";
@@ -31,6 +34,12 @@ pub(crate) struct Script {
     pub(crate) decisions: Vec<Value>,
     /// Whether the kinds exist.
     pub(crate) installed: bool,
+    /// Whether watches are served.
+    pub(crate) watches: bool,
+    /// Other objects, by their path.
+    pub(crate) objects: BTreeMap<String, Value>,
+    /// `GET /path` of every request.
+    pub(crate) requests: Vec<String>,
 }
 
 /// The server.
@@ -48,8 +57,8 @@ impl Server {
         self.0.lock().unwrap()
     }
 
-    pub(crate) fn client(&self) -> kube::Client {
-        let routes = Router::new()
+    fn routes(&self) -> Router {
+        Router::new()
             .route(&format!("{SHOP}/namespaces/{{namespace}}/shopservices/{{name}}"), get(read_service))
             .route(&format!("{SHOP}/shopservices"), get(list_services))
             .route(
@@ -57,10 +66,106 @@ impl Server {
                 post(create).get(list_decisions),
             )
             .route(&format!("{SHOP}/namespaces/{{namespace}}/releasedecisions/{{name}}"), get(read_decision))
+            .route(&format!("{SHOP}/namespaces/{{namespace}}/shopservices"), get(list_services))
             .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review))
-            .with_state(self.clone());
-        kube::Client::new(routes, "shop")
+            .fallback(other)
+            .layer(from_fn_with_state(self.clone(), log))
+            .with_state(self.clone())
     }
+
+    pub(crate) fn client(&self) -> kube::Client {
+        kube::Client::new(self.routes(), "shop")
+    }
+
+    /// Serves on a socket; a kubeconfig that leads there.
+    pub(crate) async fn listen(&self) -> tempfile::NamedTempFile {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let routes = self.routes();
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": url}}], "users": [{"name": "ann", "user": {}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "ann", "namespace": "shop"}}],
+        });
+        serde_json::to_writer(&file, &config).unwrap();
+        file
+    }
+
+    /// Adds an object under its path.
+    pub(crate) fn add(&self, path: &str, object: Value) {
+        self.script().objects.insert(path.to_owned(), object);
+    }
+
+    /// How often a request was made.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.script().requests.clone()
+    }
+}
+
+async fn log(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let line = format!("{} {}", request.method(), request.uri().path());
+    server.script().requests.push(line);
+    next.run(request).await
+}
+
+/// An endless row of events.
+fn watch() -> Response {
+    let event = json!({"type": "MODIFIED", "object": {
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "order", "namespace": "shop", "resourceVersion": "1"},
+    }});
+    let line = format!("{event}\n");
+    let events = stream::unfold((), move |()| {
+        let line = line.clone();
+        async move {
+            tokio::task::yield_now().await;
+            Some((Ok::<_, std::convert::Infallible>(line), ()))
+        }
+    });
+    Response::new(Body::from_stream(events))
+}
+
+/// Objects of the test, one by one or as a list.
+async fn other(
+    State(server): State<Server>,
+    method: Method,
+    uri: Uri,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let script = server.script();
+    if method != Method::GET {
+        return failure(405, "MethodNotAllowed", "only read here");
+    }
+    if let Some(object) = script.objects.get(uri.path()) {
+        return Json(object).into_response();
+    }
+    let (parent, kind) = uri.path().rsplit_once('/').unwrap_or_default();
+    let inside = |path: &str| {
+        let (collection, _) = path.rsplit_once('/').unwrap_or_default();
+        collection == uri.path()
+            || collection
+                .strip_prefix(&format!("{parent}/namespaces/"))
+                .is_some_and(|rest| rest.split_once('/').is_some_and(|(_, named)| named == kind))
+    };
+    let labels = query.get("labelSelector").map(String::as_str).unwrap_or_default();
+    let fits = |object: &Value| {
+        labels
+            .split(',')
+            .filter_map(|label| label.split_once('='))
+            .all(|(name, value)| object["metadata"]["labels"][name] == value)
+    };
+    let listed: Vec<&Value> = script
+        .objects
+        .iter()
+        .filter(|(path, object)| inside(path) && fits(object))
+        .map(|(_, object)| object)
+        .collect();
+    let lists = ["pods", "deployments", "resourcequotas", "poddisruptionbudgets"];
+    if listed.is_empty() && !lists.contains(&kind) {
+        return failure(404, "NotFound", &format!("{kind} not found"));
+    }
+    Json(json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": listed})).into_response()
 }
 
 fn failure(code: u16, reason: &str, message: &str) -> Response {
@@ -96,20 +201,37 @@ async fn read_service(
     {
         return failure(code, "InternalError", "etcd is away");
     }
-    Json(json!({
-        "apiVersion": "shopkeeper.dev/v1alpha1", "kind": "ShopService",
-        "metadata": {"name": name, "namespace": namespace, "generation": 4},
-        "spec": {"image": "shop/order:2", "port": 8080}, "status": next(&mut script.statuses),
-    }))
-    .into_response()
+    Json(service(&name, &namespace, &next(&mut script.statuses))).into_response()
 }
 
-async fn list_services(Query(query): Query<std::collections::BTreeMap<String, String>>) -> Response {
-    let found = query.get("fieldSelector").is_some_and(|selector| selector == "metadata.name=order");
-    let order = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "order", "namespace": "shop"}});
-    let items = if found { vec![order] } else { vec![] };
-    Json(json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items}))
+async fn list_services(
+    State(server): State<Server>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let mut script = server.script();
+    if query.contains_key("watch") {
+        return if script.watches { watch() } else { failure(403, "Forbidden", "may not watch") };
+    }
+    if query.contains_key("fieldSelector") {
+        let found = query.get("fieldSelector").is_some_and(|selector| selector == "metadata.name=order");
+        let order = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "order", "namespace": "shop"}});
+        let items = if found { vec![order] } else { vec![] };
+        return Json(json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items}))
+            .into_response();
+    }
+    let order = service("order", "shop", &next(&mut script.statuses));
+    let cart = service("cart", "shop", &Value::Null);
+    Json(json!({"apiVersion": "shopkeeper.dev/v1alpha1", "kind": "ShopServiceList", "metadata": {}, "items": [order, cart]}))
         .into_response()
+}
+
+fn service(name: &str, namespace: &str, status: &Value) -> Value {
+    json!({
+        "apiVersion": "shopkeeper.dev/v1alpha1", "kind": "ShopService",
+        "metadata": {"name": name, "namespace": namespace, "generation": 4, "resourceVersion": "41",
+                     "creationTimestamp": "2026-01-01T03:04:05Z"},
+        "spec": {"image": "shop/order:2", "port": 8080}, "status": status,
+    })
 }
 
 async fn create(
@@ -139,7 +261,14 @@ async fn read_decision(State(server): State<Server>, Path((_, name)): Path<(Stri
     Json(decision).into_response()
 }
 
-async fn list_decisions(State(server): State<Server>) -> Response {
+async fn list_decisions(
+    State(server): State<Server>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    if query.contains_key("watch") {
+        let watches = server.script().watches;
+        return if watches { watch() } else { failure(403, "Forbidden", "may not watch") };
+    }
     let items = server.script().decisions.clone();
     let list = json!({"apiVersion": "shopkeeper.dev/v1alpha1", "kind": "ReleaseDecisionList", "metadata": {}, "items": items});
     Json(list).into_response()
