@@ -159,9 +159,12 @@ fn cut(view: &View<'_>, draft: &mut Draft, hash: &str) -> i64 {
 /// Starts the release of a revision that the status knows; `returning` to a proven one needs no verification, and names who
 /// wanted it.
 pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, number: i64, returning: Option<&str>) {
-    // A first revision of which nothing was ever stored cannot be what users have: the next one takes its place.
-    let stored = |active: &i64| view.stored(*active).is_some() || view.deployment(*active).is_some();
-    let from = active(&draft.status).filter(stored).filter(|active| *active != number);
+    // A first revision that never had pods cannot be what users have: the next one takes its place.
+    let served = |active: &i64| {
+        view.deployment(*active).is_some()
+            || revision_state(&draft.status, *active).is_some_and(|state| state.proven)
+    };
+    let from = active(&draft.status).filter(served).filter(|active| *active != number);
     let colour = from
         .and_then(|from| revision_state(&draft.status, from))
         .map_or(Colour::Blue, |state| state.colour.other());

@@ -7,7 +7,7 @@ use crate::{
     abort,
     document::{HandOff, Role},
     phases,
-    view::{Draft, View, active, revision_state},
+    view::{Draft, View, active},
     write::{MaxUnavailable, ServiceKind},
 };
 
@@ -79,12 +79,20 @@ pub(crate) fn of(view: &View<'_>, draft: &mut Draft) -> Desired {
         .deployments
         .iter()
         .filter(|deployment| {
-            !known(deployment.revision) && revision_state(&draft.status, deployment.revision).is_some()
+            // A higher number than the last one given is not ours to judge.
+            !known(deployment.revision) && deployment.revision <= draft.status.last_revision
         })
         .map(|deployment| Wanted::gone(deployment.revision, deployment.role.unwrap_or(Role::Retiring)))
         .collect();
     desired.revisions.extend(leftovers);
     desired
+}
+
+/// The size that the revision has; what somebody else made of it is no wish of ours, and is put back to the full one.
+fn standing(view: &View<'_>, revision: i64, without: i32) -> i32 {
+    view.deployment(revision).map_or(without, |deployment| {
+        if deployment.drifted { view.subject.replicas() } else { deployment.replicas }
+    })
 }
 
 /// One revision, for everybody.
@@ -127,7 +135,7 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
             Desired { revisions: vec![new, hands], services: here(if may { to } else { from }) }
         }
         Phase::Watching => {
-            let warm = view.deployment(from).map_or(full, |deployment| deployment.replicas);
+            let warm = standing(view, from, full);
             let size = if release.succeeded.is_some() { warm } else { full };
             let old = Wanted::new(from, Role::Retiring, size).handing(to, ServiceKind::Users, false);
             let new = Wanted { role: Role::Active, ..new };
@@ -135,7 +143,7 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
         }
         _ => {
             let new = Wanted { role: Role::Active, ..new };
-            let warm = view.deployment(from).map_or(0, |deployment| deployment.replicas);
+            let warm = standing(view, from, 0);
             let old = if warm == 0 || phases::may_shrink_old(view, draft) {
                 Wanted::gone(from, Role::Retiring)
             } else {
@@ -151,7 +159,7 @@ fn aborting(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i6
     let traffic = release.aborting.as_ref().is_some_and(|abort| abort.traffic);
     let back = release.aborting.as_ref().is_some_and(|abort| abort.back_since.is_some());
     let stable = Wanted::new(from, Role::Active, full);
-    let stays = view.deployment(to).map_or(0, |deployment| deployment.replicas);
+    let stays = standing(view, to, 0);
     let left = Wanted::new(to, Role::Retiring, stays).handing(from, ServiceKind::Users, true);
     let to_stable = || ServiceKind::ALL.map(|kind| (kind, from)).to_vec();
     if !traffic || (back && abort::may_shrink(view, draft)) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shop_crds::{Reason, names};
 
 use crate::{
-    view::{Draft, View, active},
+    view::{Draft, View},
     write::{ObjectKind, ServiceKind, Write},
 };
 
@@ -17,15 +17,21 @@ struct Projection {
     replicas: BTreeMap<i64, i32>,
 }
 
-/// Keeps the writes up to the first that would harm users, and tells about it.
+/// Keeps the writes up to the first that would harm users, and tells about it. Of those after it only sizes
+/// are kept: pods that were lost come back although Services cannot be pointed at them yet, and what nobody uses goes.
 pub(crate) fn filter(view: &View<'_>, draft: &mut Draft, writes: Vec<Write>) -> Vec<Write> {
     let mut projection = Projection::new(view);
     let mut kept = Vec::with_capacity(writes.len());
+    let mut withheld = false;
     for write in writes {
+        if withheld && !Projection::stands_alone(&write) {
+            continue;
+        }
         if let Some(why) = projection.harm(view, draft, &write) {
             draft.tell(true, Reason::WriteWithheld, why);
             draft.wake(crate::view::after(view.now, std::time::Duration::from_secs(1)));
-            break;
+            withheld = true;
+            continue;
         }
         projection.apply(&write);
         kept.push(write);
@@ -47,13 +53,30 @@ impl Projection {
         Self { selects, hands_to: hands_to.collect(), replicas }
     }
 
+    /// Whether the write can be made although one before it was withheld: only its own harm counts.
+    fn stands_alone(write: &Write) -> bool {
+        matches!(
+            write,
+            Write::CreateRevision { .. }
+                | Write::CreateSnapshot { .. }
+                | Write::CreateAccount
+                | Write::CreateKeys
+                | Write::WriteDeployment { .. }
+                | Write::WriteBudget { .. }
+                | Write::WriteDecision { .. }
+        )
+    }
+
     fn harm(&self, view: &View<'_>, draft: &Draft, write: &Write) -> Option<String> {
         match write {
             Write::WriteService { service: ServiceKind::Preview, .. } => None,
             Write::WriteService { service, selects, .. } => {
                 let now = self.selects.get(&ServiceKind::Users).copied();
                 let moves = self.selects.get(service).is_some_and(|now| now != selects) && now.is_some();
-                let from = now.filter(|now| moves && now != selects)?;
+                // Who has a revision that does not exist loses nothing.
+                let nobody =
+                    |now: &i64| view.deployment(*now).is_none() && view.ready(&draft.status, *now) == 0;
+                let from = now.filter(|now| moves && now != selects && !nobody(now))?;
                 if self.emptied(view, *selects) {
                     return Some(format!("revision {selects} is scaled to zero"));
                 }
@@ -78,7 +101,9 @@ impl Projection {
             }
             Write::WriteDeployment { revision, replicas, .. } => {
                 let lowers = self.replicas.get(revision).is_some_and(|now| replicas < now);
-                let wish = *replicas >= view.subject.replicas() && active(&draft.status) == Some(*revision);
+                // As many as the user wants are enough for any revision, and any number for one that is only looked at.
+                let wish =
+                    *replicas >= view.subject.replicas() || (*replicas > 0 && self.only_previewed(*revision));
                 (lowers && !wish).then(|| self.used(*revision)).flatten()
             }
             Write::Delete { object, .. } => self.harm_of_delete(view, object.kind, &object.name),
@@ -117,6 +142,12 @@ impl Projection {
 
     fn selects_users(&self, revision: i64) -> bool {
         self.selects.get(&ServiceKind::Users) == Some(&revision)
+    }
+
+    /// Whether no users' requests get to the revision.
+    fn only_previewed(&self, revision: i64) -> bool {
+        let users = |(kind, to): (&ServiceKind, &i64)| *kind != ServiceKind::Preview && *to == revision;
+        !self.selects.iter().any(users) && !self.hands_to.values().any(|to| *to == revision)
     }
 
     /// What uses the revision, if anything does.

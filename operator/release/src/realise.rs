@@ -24,7 +24,8 @@ struct Sheet {
     removals: Vec<Write>,
 }
 
-/// Everything to be written for what is desired; decisions are answered first, but never hold up an abort.
+/// Everything to be written for what is desired. Decisions are answered first; on the way back the Services come before all
+/// else, so that no write that fails or is refused holds it up.
 pub(crate) fn writes(
     view: &View<'_>,
     draft: &mut Draft,
@@ -52,10 +53,12 @@ pub(crate) fn writes(
     if draft.phase() == Phase::Stable && draft.release().is_none() {
         sheet.removals.extend(retire::sweep(view, draft));
     }
-    let (first, later) =
-        if draft.phase() == Phase::Aborting { (Vec::new(), taken) } else { (taken, Vec::new()) };
     let Sheet { ground, documents, pushes, grow, budgets, services, shrink, removals } = sheet;
-    [first, ground, documents, pushes, grow, budgets, services, later, shrink, removals, finished].concat()
+    if draft.phase() == Phase::Aborting {
+        return [services, documents, pushes, ground, grow, budgets, taken, shrink, removals, finished]
+            .concat();
+    }
+    [taken, ground, documents, pushes, grow, budgets, services, shrink, removals, finished].concat()
 }
 
 /// Stamps for every object of a service in release that an older leader touched last.
@@ -168,12 +171,13 @@ fn document(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut She
 }
 
 fn deployment(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut Sheet) {
-    let Some(state) = revision_state(&draft.status, wanted.revision) else { return };
     let Wanted { revision, replicas, role, .. } = *wanted;
-    let colour = state.colour;
-    let Some(found) = view.deployment(revision) else {
-        let known = view.stored(revision).is_some() || Some(&state.hash) == view.hash.as_ref();
-        if wanted.told && known {
+    let state = revision_state(&draft.status, revision);
+    let found = view.deployment(revision);
+    let colour = state.map(|state| state.colour).or_else(|| found?.colour).unwrap_or_default();
+    let Some(found) = found else {
+        let fresh = || state.is_some_and(|state| Some(&state.hash) == view.hash.as_ref());
+        if wanted.told && state.is_some() && (view.stored(revision).is_some() || fresh()) {
             sheet.grow.push(Write::WriteDeployment { revision, replicas, role, colour, replaces: None });
         }
         return;

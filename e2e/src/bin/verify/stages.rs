@@ -45,6 +45,16 @@ pub(crate) const STAGES: [Stage; 9] = [
         name: "unit",
         kind: Kind::Tests(&[
             &["test", "--workspace", "--exclude", "shop-e2e", "--no-fail-fast"],
+            // The workspace's tests explore a little of the model; this explores it whole.
+            &[
+                "test",
+                "--config",
+                "env.MODEL_STEPS='1000000'",
+                "--package",
+                "shop-release",
+                "--test",
+                "model",
+            ],
             &[
                 "test",
                 "--package",

@@ -12,6 +12,7 @@
 mod back;
 mod decided;
 mod forward;
+mod found;
 mod stories;
 mod trouble;
 mod world;

@@ -206,7 +206,9 @@ impl World {
 
     fn push(&mut self, uid: &str, accept: impl FnOnce(&mut shop_release::Pod)) {
         let now = self.now;
-        let mute = self.mute.contains(uid);
+        let epoch = self.subject.leader_epoch;
+        let accepted = self.accepted.get(uid).copied().unwrap_or(0);
+        let mute = self.mute.contains(uid) || accepted > epoch;
         let Some(pod) = self.observed.pods.iter_mut().find(|pod| pod.uid == uid) else { return };
         if mute || !pod.ready {
             let since = pod.sidecar.failed.as_ref().map_or(now, |failed| failed.since);
@@ -214,6 +216,7 @@ impl World {
         } else {
             pod.sidecar.failed = None;
             accept(pod);
+            self.accepted.insert(uid.to_owned(), epoch);
         }
     }
 

@@ -1,130 +1,320 @@
-//! What must always hold, checked at every write, in its own words.
+//! What must always hold (design, section 8), checked at every write in its own words: the stories and the model check ask the
+//! same questions.
 
-use shop_crds::{ShopServiceStatus, status::Phase};
-use shop_release::{ObjectKind, Observed, ServiceKind, Write};
+use std::{cell::RefCell, collections::BTreeMap, fmt};
+
+use shop_crds::{DecisionOutcome, ShopServiceStatus, Verb, service::release::Promote, status::Phase};
+use shop_release::{ObjectKind, Observed, ServiceKind, Subject, Write};
 
 use super::World;
 
-fn ready(observed: &Observed, revision: i64) -> i32 {
-    let pods = observed.pods.iter().filter(|pod| pod.revision == revision && pod.ready && !pod.terminating);
-    i32::try_from(pods.count()).unwrap()
+/// The six of section 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Invariant {
+    /// 1: users are only sent to a revision with enough ready pods.
+    Enough,
+    /// 2: abort and rollback end on a stable revision that is ready, in bounded steps.
+    WayBack,
+    /// 3: a decision moves the revision that it names and no other.
+    Fenced,
+    /// 4: nothing in use is scaled down or deleted.
+    InUse,
+    /// 5: once faults stop, it comes to rest, and then nothing is written.
+    Converges,
+    /// 6: config and code of revisions are never mixed.
+    Unmixed,
+}
+
+impl Invariant {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Enough, Self::WayBack, Self::Fenced, Self::InUse, Self::Converges, Self::Unmixed];
+}
+
+/// What does not hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub(crate) invariant: Invariant,
+    pub(crate) what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "invariant {} ({:?}): {}", self.invariant as u8 + 1, self.invariant, self.what)
+    }
+}
+
+thread_local! {
+    /// How often each was asked for on this thread.
+    pub(crate) static CHECKED: RefCell<[u64; 6]> = const { RefCell::new([0; 6]) };
+}
+
+pub(crate) type Holds = Result<(), Violation>;
+
+/// Holds, or is violated for this reason.
+pub(crate) fn holds(is: bool, invariant: Invariant, what: impl FnOnce() -> String) -> Holds {
+    CHECKED.with_borrow_mut(|checked| checked[invariant as usize] += 1);
+    if is { Ok(()) } else { Err(Violation { invariant, what: what() }) }
+}
+
+/// What a plan was made from, as far as the checks need it: what changed since the read cannot be known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sight {
+    /// `spec.replicas`.
+    pub(crate) wanted: i32,
+    manual: bool,
+    /// Whether the plan leads back.
+    pub(crate) back: bool,
+    /// Whether another operator leads by now: a create of it that comes late cannot be fenced, and what it leaves is swept.
+    pub(crate) replaced: bool,
+    /// Ready pods by revision, those of another image not counted.
+    ready: BTreeMap<i64, i32>,
+    /// `spec.replicas` of Deployments.
+    sizes: BTreeMap<i64, i32>,
+    /// Decisions: verb, revision, and whether it was answered.
+    decisions: Vec<(String, Verb, i64, String, Option<DecisionOutcome>)>,
+}
+
+impl Sight {
+    /// `status` is what was read, `next` what the plan makes of it.
+    pub(crate) fn new(
+        subject: &Subject,
+        observed: &Observed,
+        status: &ShopServiceStatus,
+        next: &ShopServiceStatus,
+    ) -> Self {
+        let mut ready = BTreeMap::new();
+        for pod in observed.pods.iter().filter(|pod| pod.ready && !pod.terminating) {
+            let digest = status.revisions.iter().find(|one| one.number == pod.revision);
+            let digest = digest.and_then(|one| one.digest.as_deref());
+            if digest.is_none_or(|digest| pod.image_id.as_deref().is_none_or(|runs| runs.ends_with(digest))) {
+                *ready.entry(pod.revision).or_default() += 1;
+            }
+        }
+        let decisions = observed.decisions.iter().map(|one| {
+            let outcome = one.status.as_ref().and_then(|status| status.outcome);
+            (one.name.clone(), one.spec.verb, one.spec.revision, one.spec.actor.clone(), outcome)
+        });
+        Self {
+            wanted: subject.spec.replicas,
+            manual: subject.release().promote == Promote::Manual,
+            back: next.phase == Some(Phase::Aborting),
+            replaced: false,
+            ready,
+            sizes: observed.deployments.iter().map(|one| (one.revision, one.replicas)).collect(),
+            decisions: decisions.collect(),
+        }
+    }
+
+    pub(crate) fn ready(&self, revision: i64) -> i32 {
+        self.ready.get(&revision).copied().unwrap_or(0)
+    }
+
+    /// `spec.replicas` of the revision's Deployment.
+    pub(crate) fn size(&self, revision: i64) -> i32 {
+        self.sizes.get(&revision).copied().unwrap_or(0)
+    }
+
+    /// Whether `next` has enough ready pods for the users that `now` has.
+    pub(crate) fn enough(&self, now: i64, next: i64, back: bool) -> bool {
+        let (leaves, takes) = (self.ready(now), self.ready(next));
+        let size = self.sizes.get(&now).copied().unwrap_or(self.wanted);
+        let may_miss = if size >= 20 { (size + 9) / 10 } else { 1 };
+        takes >= (leaves - may_miss).max(1) || (back && takes >= 1 && takes > leaves)
+    }
 }
 
 impl World {
     /// A status that is about to be written.
-    pub(crate) fn check_status(&self, next: &ShopServiceStatus) {
+    pub(crate) fn check_status(&self, sight: &Sight, next: &ShopServiceStatus) -> Holds {
         let old = &self.status;
         if old.last_revision > 0 && next.last_revision > 0 {
-            assert!(next.last_revision >= old.last_revision, "numbers are never given back");
-            assert!(next.role_epoch >= old.role_epoch, "the role epoch never sinks");
+            holds(next.last_revision >= old.last_revision, Invariant::Unmixed, || {
+                format!("the last number sinks from {} to {}", old.last_revision, next.last_revision)
+            })?;
+            holds(next.role_epoch >= old.role_epoch, Invariant::Fenced, || "the role epoch sinks".into())?;
         }
         let number =
             |one: &Option<shop_crds::status::RevisionRef>| one.as_ref().map_or(0, |one| one.revision);
-        if number(&old.active) != number(&next.active)
-            && number(&old.active) != 0
-            && number(&next.active) != 0
-        {
-            assert!(
-                next.role_epoch > old.role_epoch || old.phase == Some(Phase::Aborting),
-                "a move has its own epoch"
-            );
+        let (left, taken) = (number(&old.active), number(&next.active));
+        if left != taken && left != 0 && taken != 0 {
+            let told = next.role_epoch > old.role_epoch || old.phase == Some(Phase::Aborting);
+            holds(told, Invariant::Fenced, || "users move without an epoch of their own".into())?;
         }
-        if let Some(release) = &next.release
-            && let Some(by) = &release.promoted_by
-            && let Some(revision) = by.strip_prefix("promote-")
-        {
-            assert_eq!(revision, release.to.to_string(), "a decision for one revision moves no other");
-        }
-        assert!(next.revisions.len() <= 20, "revisions are bounded");
+        holds(next.revisions.len() <= 20, Invariant::Converges, || "revisions are not bounded".into())?;
         for revision in &next.revisions {
             let stored = self.observed.revisions.iter().find(|stored| stored.number == revision.number);
-            assert!(
+            holds(
                 stored.is_none_or(|stored| stored.facts.hash == revision.hash),
-                "a number has one meaning"
-            );
+                Invariant::Unmixed,
+                || format!("revision {} is stored with other inputs", revision.number),
+            )?;
+            let known = old.revisions.iter().find(|known| known.number == revision.number);
+            holds(known.is_none_or(|known| known.hash == revision.hash), Invariant::Unmixed, || {
+                format!("revision {} got other inputs", revision.number)
+            })?;
         }
+        self.check_decided(sight, next)
     }
 
-    /// A write that is about to be made from what was `read`.
-    pub(crate) fn check_write(&self, read: &Observed, write: &Write) {
+    /// What decisions did in a status that is about to be written.
+    fn check_decided(&self, sight: &Sight, next: &ShopServiceStatus) -> Holds {
+        let Some(release) = &next.release else { return Ok(()) };
+        let before = self.status.release.as_ref();
+        let same = before.filter(|before| before.to == release.to && before.started == release.started);
+        let fresh = release
+            .decision
+            .as_ref()
+            .filter(|name| before.and_then(|before| before.decision.as_ref()) != Some(*name));
+        if let Some((name, verb, revision, _, outcome)) =
+            fresh.and_then(|name| sight.decisions.iter().find(|one| one.0 == *name))
+        {
+            let names = match verb {
+                Verb::Rollback if release.aborting.is_none() => release.from == Some(*revision),
+                _ => release.to == *revision,
+            };
+            holds(names, Invariant::Fenced, || {
+                format!("{name} ({verb:?} of {revision}) moves the release of revision {}", release.to)
+            })?;
+            holds(outcome.is_none(), Invariant::Fenced, || format!("{name} was answered, and moves again"))?;
+        }
+        let promoted = release.promoted_by.as_ref().filter(|_| !release.returning);
+        let newly = same.is_none_or(|same| same.promoted_by != release.promoted_by);
+        if let Some(by) = promoted.filter(|_| newly) {
+            let by_word = |one: &&(String, Verb, i64, String, Option<DecisionOutcome>)| {
+                one.1 == Verb::Promote && one.2 == release.to && one.3 == *by
+            };
+            let decided = sight.decisions.iter().any(|one| by_word(&one));
+            let automatic = !sight.manual && by.starts_with("spec.");
+            let lost = by.starts_with("before the status was lost");
+            holds(decided || automatic || lost, Invariant::Fenced, || {
+                format!("revision {} is promoted by {by}, who decided otherwise", release.to)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A write that is about to be made from what was seen.
+    pub(crate) fn check_write(&self, sight: &Sight, write: &Write) -> Holds {
         match write {
             Write::WriteService { service, selects, .. } if *service != ServiceKind::Preview => {
                 let now = self.observed.services.get(&ServiceKind::Users).and_then(|one| one.selects);
                 let moved = self.observed.services.get(service).and_then(|one| one.selects);
-                if let (Some(now), true) = (now, moved.is_some_and(|moved| moved != *selects)) {
-                    self.check_enough(read, now, *selects);
+                match (now, moved.is_some_and(|moved| moved != *selects)) {
+                    (Some(now), true) => check_enough(sight, now, *selects),
+                    _ => Ok(()),
                 }
             }
             Write::WriteDeployment { revision, replicas, .. } => {
                 let found = self.observed.deployments.iter().find(|one| one.revision == *revision);
                 let lowers = found.is_some_and(|found| *replicas < found.replicas);
-                let wish = *replicas >= self.subject.spec.replicas;
-                if lowers && !wish {
-                    self.check_unused(*revision);
+                if lowers && *replicas < sight.wanted {
+                    self.check_unused(*revision, *replicas > 0)?;
                 }
-                let snapshots = self
-                    .observed
-                    .revisions
-                    .iter()
-                    .find(|one| one.number == *revision)
-                    .map(|one| &one.facts.snapshots);
-                for snapshot in snapshots.into_iter().flatten().filter(|_| *replicas > 0) {
-                    assert!(
-                        self.observed.snapshots.iter().any(|one| one.snapshot == *snapshot),
-                        "config comes before pods"
-                    );
-                }
-                assert!(self.observed.configs.iter().any(|one| one.revision == *revision) || *replicas == 0);
+                if *replicas > 0 && !sight.replaced { self.check_ground(*revision) } else { Ok(()) }
             }
-            Write::Delete { object, .. } if object.kind == ObjectKind::Deployment => {
-                let revision = object.name.strip_prefix("order-r").unwrap().parse().unwrap();
-                self.check_unused(revision);
+            Write::Delete { object, .. } => {
+                holds(object.kind != ObjectKind::Service, Invariant::InUse, || {
+                    "a Service is deleted".into()
+                })?;
+                self.check_deleted(sight, object.kind, &object.name)
             }
-            Write::Delete { object, .. } => assert_ne!(object.kind, ObjectKind::Service, "Services stay"),
-            Write::WriteConfig { document, .. } => {
-                let stored = self.observed.revisions.iter().find(|one| one.number == document.revision);
-                let stored = stored.expect("a document is of a stored revision");
-                assert_eq!(
-                    i32::from(document.port),
-                    stored.facts.port,
-                    "code and config are of one revision"
-                );
+            Write::WriteConfig { document, .. } => self.check_document(sight, document),
+            Write::CreateRevision { revision, inputs, facts } => {
+                let known = self.status.revisions.iter().find(|one| one.number == *revision);
+                let same = inputs.hash() == facts.hash && known.is_none_or(|known| known.hash == facts.hash);
+                holds(same, Invariant::Unmixed, || format!("revision {revision} is stored with other inputs"))
             }
-            _ => {}
+            _ => Ok(()),
         }
     }
 
-    fn check_enough(&self, read: &Observed, now: i64, next: i64) {
-        if now == next || self.subject.spec.replicas == 0 {
-            return;
+    /// What a revision's pods need is there before they are, and is its own.
+    fn check_ground(&self, revision: i64) -> Holds {
+        let stored = self.observed.revisions.iter().find(|one| one.number == revision);
+        let snapshots = stored.map(|stored| &stored.facts.snapshots).into_iter().flatten();
+        for snapshot in snapshots {
+            let copied = self
+                .observed
+                .snapshots
+                .iter()
+                .any(|one| one.snapshot == *snapshot && one.revision == revision);
+            holds(copied, Invariant::Unmixed, || {
+                format!("revision {revision} runs without its {snapshot:?}")
+            })?;
         }
-        let (leaves, takes) = (ready(read, now), ready(read, next));
-        let back = self.status.phase == Some(Phase::Aborting);
-        let enough = takes >= (leaves - 1).max(1) || (back && takes >= 1 && takes > leaves);
-        assert!(enough, "users of revision {now} ({leaves} ready) sent to revision {next} ({takes} ready)");
+        let told = self.observed.configs.iter().any(|one| one.revision == revision);
+        holds(told && stored.is_some(), Invariant::Unmixed, || {
+            format!("revision {revision} runs without its document or its facts")
+        })
     }
 
-    fn check_unused(&self, revision: i64) {
+    fn check_document(&self, sight: &Sight, document: &shop_release::SidecarDocument) -> Holds {
+        let stored = self.observed.revisions.iter().find(|one| one.number == document.revision);
+        let own = stored.map_or(sight.replaced, |stored| {
+            let facts = &stored.facts;
+            i32::from(document.port) == facts.port
+                && document.protocol == facts.protocol
+                && document.readiness_path == facts.readiness_path
+                && u128::from(document.drain_max_ms) == facts.drain_max.duration().as_millis()
+        });
+        holds(own, Invariant::Unmixed, || {
+            format!("the document of revision {} says what the revision does not", document.revision)
+        })
+    }
+
+    /// Whether the revision has pods to be, and not because somebody else wants it so.
+    fn runs(&self, revision: i64) -> bool {
+        self.observed
+            .deployments
+            .iter()
+            .any(|one| one.revision == revision && one.replicas > 0 && !one.drifted)
+    }
+
+    /// Nothing sends requests to the revision; one that keeps pods may be looked at.
+    fn check_unused(&self, revision: i64, keeps: bool) -> Holds {
         // What somebody else changed after the read cannot be known.
         for (kind, service) in self.observed.services.iter().filter(|(_, service)| !service.drifted) {
-            assert_ne!(
-                service.selects,
-                Some(revision),
-                "{kind:?} selects revision {revision}, which is scaled down"
-            );
+            if keeps && *kind == ServiceKind::Preview {
+                continue;
+            }
+            holds(service.selects != Some(revision), Invariant::InUse, || {
+                format!("{kind:?} selects revision {revision}, which is scaled down")
+            })?;
         }
         for config in &self.observed.configs {
-            let runs = self
-                .observed
-                .deployments
-                .iter()
-                .any(|one| one.revision == config.revision && one.replicas > 0);
-            let to = config
-                .document
-                .as_ref()
-                .and_then(|document| document.hand_off)
-                .map(|hand_off| hand_off.to_revision);
-            assert!(!(runs && to == Some(revision)), "revision {} hands over to {revision}", config.revision);
+            let runs = self.runs(config.revision);
+            let to = config.document.as_ref().and_then(|document| document.hand_off.as_ref());
+            let to = to.map(|hand_off| hand_off.to_revision);
+            holds(!(runs && to == Some(revision)), Invariant::InUse, || {
+                format!(
+                    "revision {} hands over to revision {revision}, which is scaled down",
+                    config.revision
+                )
+            })?;
         }
+        Ok(())
     }
+
+    /// Nothing of a revision that runs or is selected is deleted.
+    fn check_deleted(&self, sight: &Sight, kind: ObjectKind, name: &str) -> Holds {
+        let rest = name.strip_prefix("order-r").filter(|_| kind != ObjectKind::ReleaseDecision);
+        let digits: String = rest.unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
+        let Ok(revision) = digits.parse::<i64>() else { return Ok(()) };
+        // Budgets are not stamped: one that an older leader deletes is made anew by the leader's next pass.
+        let runs = self.runs(revision) && !(sight.replaced && kind == ObjectKind::PodDisruptionBudget);
+        holds(!runs, Invariant::InUse, || format!("{kind:?} {name} is deleted while its revision runs"))?;
+        if kind == ObjectKind::PodDisruptionBudget { Ok(()) } else { self.check_unused(revision, false) }
+    }
+}
+
+fn check_enough(sight: &Sight, now: i64, next: i64) -> Holds {
+    // Who has a revision that does not exist loses nothing.
+    let nobody = !sight.sizes.contains_key(&now) && sight.ready(now) == 0;
+    if now == next || sight.wanted == 0 || nobody {
+        return Ok(());
+    }
+    holds(sight.enough(now, next, sight.back), Invariant::Enough, || {
+        let (leaves, takes) = (sight.ready(now), sight.ready(next));
+        format!("users of revision {now} ({leaves} ready) are sent to revision {next} ({takes} ready)")
+    })
 }

@@ -3,11 +3,12 @@
 #![allow(dead_code)]
 
 mod apply;
-mod check;
+pub(crate) mod check;
 mod pods;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use check::{Holds, Sight};
 use jiff::{SignedDuration, Timestamp};
 use shop_crds::{
     ReleaseDecisionSpec, ShopServiceSpec, ShopServiceStatus, Verb,
@@ -43,6 +44,13 @@ pub(crate) struct Pass {
     pub(crate) changed: bool,
 }
 
+/// In a story whatever does not hold ends it.
+fn sure(holds: Holds) {
+    if let Err(violation) = holds {
+        panic!("{violation}");
+    }
+}
+
 /// Everything that was, at a moment: what a cache may still show.
 #[derive(Clone)]
 struct Snapshot {
@@ -52,6 +60,7 @@ struct Snapshot {
     observed: Observed,
 }
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) subject: Subject,
@@ -65,6 +74,8 @@ pub(crate) struct World {
     /// Version of the last write of the operator's leader.
     own: u64,
     past: Vec<Snapshot>,
+    /// Highest leader epoch that each sidecar has accepted, by uid of its pod.
+    accepted: BTreeMap<String, i64>,
     born: BTreeMap<String, Timestamp>,
     /// Pods with a sidecar that does not answer.
     pub(crate) mute: BTreeSet<String>,
@@ -113,6 +124,7 @@ impl World {
             events: Vec::new(),
             own: 0,
             past: Vec::new(),
+            accepted: BTreeMap::new(),
             born: BTreeMap::new(),
             mute: BTreeSet::new(),
             sick: BTreeSet::new(),
@@ -244,6 +256,7 @@ impl World {
         let again = plan(&read.subject, &read.observed, &read.status, self.now);
         assert_eq!(made, again, "a plan is a function of its arguments");
         let mut pass = Pass { planned: Some(made.clone()), ..Pass::default() };
+        let sight = Sight::new(&read.subject, &read.observed, &read.status, &made.status);
         let stop = |number: usize| (crash == Some(number), fails == Some(number));
         if made.status != read.status {
             match stop(0) {
@@ -258,7 +271,7 @@ impl World {
                 pass.failed = Some("status conflict".into());
                 return pass;
             }
-            self.check_status(&made.status);
+            sure(self.check_status(&sight, &made.status));
             self.status = made.status.clone();
             let text = serde_json::to_string(&self.status).unwrap();
             assert_eq!(
@@ -280,7 +293,7 @@ impl World {
                 }
                 _ => {}
             }
-            self.check_write(&read.observed, write);
+            sure(self.check_write(&sight, write));
             if let Err(why) = self.write(write) {
                 pass.failed = Some(why);
                 break;

@@ -15,7 +15,7 @@ impl World {
         self.route();
     }
 
-    fn scale_pods(&mut self) {
+    pub(crate) fn scale_pods(&mut self) {
         for deployment in self.observed.deployments.clone() {
             let revision = deployment.revision;
             let living =
@@ -70,7 +70,7 @@ impl World {
         stored.map_or("good".into(), |stored| stored.facts.image.clone())
     }
 
-    fn age_pods(&mut self) {
+    pub(crate) fn age_pods(&mut self) {
         for at in 0..self.observed.pods.len() {
             let image = self.image_of(self.observed.pods[at].revision);
             let pod = &mut self.observed.pods[at];
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    fn route(&mut self) {
+    pub(crate) fn route(&mut self) {
         let users = self.observed.services.get(&ServiceKind::Users).and_then(|service| service.selects);
         self.observed.endpoints = self
             .observed

@@ -1,0 +1,434 @@
+//! An operator with caches of its own, which show each kind of object as it was at some moment, and a plan that it carries out
+//! write by write while everything else goes on.
+
+use std::{collections::BTreeMap, mem};
+
+use jiff::{SignedDuration, Timestamp};
+use shop_crds::{Reason, ShopServiceStatus, status::Phase};
+use shop_release::{ObjectRef, Observed, Refusal, ServiceKind, SidecarView, Subject, Write, plan};
+
+use crate::world::{
+    World,
+    check::{Holds, Invariant, Sight, holds},
+};
+
+/// What is watched apart from each other: each may lag by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    Subject,
+    Revisions,
+    Deployments,
+    Pods,
+    Endpoints,
+    Services,
+    Configs,
+    Budgets,
+    Decisions,
+    Sources,
+}
+
+impl Watch {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Subject,
+        Self::Revisions,
+        Self::Deployments,
+        Self::Pods,
+        Self::Endpoints,
+        Self::Services,
+        Self::Configs,
+        Self::Budgets,
+        Self::Decisions,
+        Self::Sources,
+    ];
+
+    /// Where a write shows up.
+    fn of(write: &Write) -> Option<Self> {
+        Some(match write {
+            Write::CreateRevision { .. }
+            | Write::CreateSnapshot { .. }
+            | Write::CreateAccount
+            | Write::CreateKeys => Self::Revisions,
+            Write::WriteConfig { .. } => Self::Configs,
+            Write::WriteDeployment { .. } => Self::Deployments,
+            Write::WriteService { .. } => Self::Services,
+            Write::WriteBudget { .. } => Self::Budgets,
+            Write::WriteDecision { .. } => Self::Decisions,
+            Write::Stamp { object, .. } | Write::Delete { object, .. } => match object.kind {
+                shop_release::ObjectKind::Deployment => Self::Deployments,
+                shop_release::ObjectKind::Service => Self::Services,
+                shop_release::ObjectKind::ConfigMap if object.name.ends_with("-sidecar") => Self::Configs,
+                shop_release::ObjectKind::PodDisruptionBudget => Self::Budgets,
+                shop_release::ObjectKind::ReleaseDecision => Self::Decisions,
+                _ => Self::Revisions,
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// What the API server does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// What it should.
+    Fine,
+    /// 409, 429 or 500: nothing is written.
+    Failed,
+    /// The write is made, and its answer lost.
+    Lost,
+}
+
+/// A plan under way.
+#[derive(Clone, Debug)]
+struct Doing {
+    status: Option<Box<ShopServiceStatus>>,
+    version: String,
+    writes: std::collections::VecDeque<Write>,
+    sight: Sight,
+    /// When everything the caches showed was the present: whether the way back was open.
+    open: bool,
+}
+
+/// How a step of an operator ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Did {
+    /// The plan has been carried out whole, without a failure.
+    pub(crate) whole: bool,
+    /// Something was written or pushed.
+    pub(crate) wrote: bool,
+    pub(crate) failed: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Operator {
+    pub(crate) epoch: i64,
+    /// How much its clock is ahead.
+    pub(crate) skew: SignedDuration,
+    subject: Subject,
+    status: ShopServiceStatus,
+    observed: Observed,
+    shown: [u64; Watch::ALL.len()],
+    own: [u64; Watch::ALL.len()],
+    known: BTreeMap<String, SidecarView>,
+    doing: Option<Doing>,
+    /// What the last whole plan asked for.
+    pub(crate) requeue: Option<std::time::Duration>,
+    /// Whether its last plan had nothing to write.
+    pub(crate) idle: bool,
+}
+
+impl Operator {
+    pub(crate) fn new(world: &World, epoch: i64, skew: SignedDuration) -> Self {
+        let mut new = Self {
+            epoch,
+            skew,
+            subject: world.subject.clone(),
+            status: world.status.clone(),
+            observed: Observed { keys_fingerprint: "keys".into(), ..Observed::default() },
+            shown: [0; Watch::ALL.len()],
+            own: [0; Watch::ALL.len()],
+            known: BTreeMap::new(),
+            doing: None,
+            requeue: None,
+            idle: false,
+        };
+        new.see_all(world);
+        new
+    }
+
+    pub(crate) fn now(&self, world: &World) -> Timestamp {
+        world.now + self.skew
+    }
+
+    pub(crate) fn busy(&self) -> bool {
+        self.doing.is_some()
+    }
+
+    pub(crate) fn see_all(&mut self, world: &World) {
+        for watch in Watch::ALL {
+            self.see(world, watch);
+        }
+    }
+
+    /// A watch brings the cache of one kind to the present.
+    pub(crate) fn see(&mut self, world: &World, watch: Watch) {
+        let (seen, is) = (&mut self.observed, &world.observed);
+        self.shown[watch as usize] = world.version;
+        match watch {
+            Watch::Subject => {
+                if self.subject.generation != world.subject.generation {
+                    seen.refused.clear();
+                }
+                self.subject = world.subject.clone();
+                self.status = world.status.clone();
+            }
+            Watch::Revisions => {
+                seen.revisions.clone_from(&is.revisions);
+                seen.snapshots.clone_from(&is.snapshots);
+                (seen.account, seen.keys) = (is.account, is.keys);
+            }
+            Watch::Deployments => seen.deployments.clone_from(&is.deployments),
+            Watch::Pods => self.see_pods(world),
+            Watch::Endpoints => seen.endpoints.clone_from(&is.endpoints),
+            Watch::Services => seen.services.clone_from(&is.services),
+            Watch::Configs => seen.configs.clone_from(&is.configs),
+            Watch::Budgets => seen.budgets.clone_from(&is.budgets),
+            Watch::Decisions => seen.decisions.clone_from(&is.decisions),
+            Watch::Sources => {
+                seen.sources.clone_from(&is.sources);
+                seen.keys_fingerprint.clone_from(&is.keys_fingerprint);
+                seen.taken.retain(|taken| is.taken.contains(taken));
+            }
+        }
+    }
+
+    /// Pods are watched; what their sidecars said is this operator's own knowledge.
+    fn see_pods(&mut self, world: &World) {
+        self.observed.pods.clone_from(&world.observed.pods);
+        for pod in &mut self.observed.pods {
+            let traffic = pod.sidecar.traffic.take();
+            pod.sidecar = self.known.get(&pod.uid).cloned().unwrap_or_default();
+            pod.sidecar.traffic = traffic.map(|mut traffic| {
+                traffic.at += self.skew;
+                traffic
+            });
+        }
+        if self.known.len() > 40 {
+            let pods = &world.observed.pods;
+            self.known.retain(|uid, _| pods.iter().any(|pod| pod.uid == *uid));
+        }
+    }
+
+    /// Whether the caches show everything that this operator wrote.
+    pub(crate) fn sees_own(&self) -> bool {
+        self.shown.iter().zip(&self.own).all(|(shown, own)| shown >= own)
+    }
+
+    /// Reads its caches and makes a plan.
+    pub(crate) fn plan(
+        &mut self,
+        world: &World,
+        twice: bool,
+    ) -> Result<Vec<Reason>, crate::world::check::Violation> {
+        self.subject.leader_epoch = self.epoch;
+        let now = self.now(world);
+        let made = plan(&self.subject, &self.observed, &self.status, now);
+        if twice {
+            let again = plan(&self.subject, &self.observed, &self.status, now);
+            holds(made == again, Invariant::Converges, || "a plan is a function of its arguments".into())?;
+        }
+        let sight = Sight::new(&self.subject, &self.observed, &self.status, &made.status);
+        let fresh = self.shown.iter().all(|shown| *shown == world.version);
+        let stamped = self.status.leader_epoch == self.epoch && sight.back;
+        let open = fresh && stamped && way_back_is_open(&self.status, &sight, now);
+        let reasons = made.events.iter().map(|event| event.reason).collect();
+        self.idle = made.status == self.status && made.writes.is_empty();
+        self.requeue = made.requeue;
+        if self.idle {
+            return Ok(reasons);
+        }
+        self.doing = Some(Doing {
+            status: (made.status != self.status).then(|| Box::new(made.status)),
+            version: self.subject.resource_version.clone(),
+            writes: made.writes.into(),
+            sight,
+            open,
+        });
+        Ok(reasons)
+    }
+
+    /// Makes the next write of the plan.
+    pub(crate) fn go_on(
+        &mut self,
+        world: &mut World,
+        answer: Answer,
+    ) -> Result<Did, crate::world::check::Violation> {
+        let Some(mut doing) = self.doing.take() else { return Ok(Did::default()) };
+        let mut did = Did::default();
+        let before = emptied(world);
+        if let Some(status) = doing.status.take() {
+            did.wrote = true;
+            did.failed = !self.write_status(world, *status, &doing, answer)?;
+        } else if let Some(write) = doing.writes.pop_front() {
+            did.wrote = true;
+            did.failed = !self.write(world, &write, &mut doing, answer)?;
+        }
+        never_emptied(world, &doing, &before)?;
+        if did.failed {
+            return Ok(did);
+        }
+        if doing.writes.is_empty() {
+            did.whole = true;
+            returned(world, &doing)?;
+        } else {
+            self.doing = Some(doing);
+        }
+        Ok(did)
+    }
+
+    fn write_status(
+        &mut self,
+        world: &mut World,
+        status: ShopServiceStatus,
+        doing: &Doing,
+        answer: Answer,
+    ) -> Result<bool, crate::world::check::Violation> {
+        if answer == Answer::Failed || doing.version != world.subject.resource_version {
+            return Ok(false);
+        }
+        world.check_status(&doing.sight, &status)?;
+        world.status = status;
+        world.subject.resource_version = world.bump();
+        if answer == Answer::Lost {
+            return Ok(false);
+        }
+        self.own[Watch::Subject as usize] = world.version;
+        Ok(true)
+    }
+
+    fn write(
+        &mut self,
+        world: &mut World,
+        write: &Write,
+        doing: &mut Doing,
+        answer: Answer,
+    ) -> Result<bool, crate::world::check::Violation> {
+        if answer == Answer::Failed {
+            return Ok(false);
+        }
+        doing.sight.replaced = self.epoch < world.subject.leader_epoch;
+        let checked = world.check_write(&doing.sight, write);
+        if let Some(object) = write.object("order")
+            && !self.accepted(world, &object)
+        {
+            return Ok(false);
+        }
+        if let Write::PushDocument { pods, .. } | Write::PushEndpoints { pods, .. } = write {
+            let uids: Vec<String> = pods.iter().map(|pod| pod.uid.clone()).collect();
+            self.push(world, write, &uids, answer);
+            return Ok(true);
+        }
+        let (leader, epoch) = (world.subject.leader_epoch, self.epoch);
+        world.subject.leader_epoch = epoch;
+        let done = world.write(write);
+        world.subject.leader_epoch = leader;
+        if done.is_err() {
+            return Ok(false);
+        }
+        // A write that the API server refuses harms nobody.
+        checked?;
+        if answer == Answer::Lost {
+            return Ok(false);
+        }
+        if let Some(watch) = Watch::of(write) {
+            self.own[watch as usize] = world.version;
+        }
+        Ok(true)
+    }
+
+    /// Whether the API server takes this object at all.
+    fn accepted(&mut self, world: &World, object: &ObjectRef) -> bool {
+        if world.observed.taken.contains(object) {
+            self.observed.taken.push(object.clone());
+            return false;
+        }
+        if world.observed.refused.iter().any(|refused| refused.object == *object) {
+            let at = self.now(world);
+            self.observed.refused.retain(|refused| refused.object != *object);
+            self.observed.refused.push(Refusal { object: object.clone(), at, message: "invalid".into() });
+            return false;
+        }
+        true
+    }
+
+    /// Sidecars answer this operator alone: what it knows of them is put in their place for the moment.
+    fn push(&mut self, world: &mut World, write: &Write, uids: &[String], answer: Answer) {
+        let is = |pod: &shop_release::Pod| uids.contains(&pod.uid);
+        let mut kept: Vec<(String, SidecarView)> = Vec::new();
+        for pod in world.observed.pods.iter_mut().filter(|pod| is(pod)) {
+            let known = self.known.get(&pod.uid).cloned().unwrap_or_default();
+            kept.push((pod.uid.clone(), mem::replace(&mut pod.sidecar, known)));
+        }
+        let (leader, now) = (world.subject.leader_epoch, world.now);
+        world.subject.leader_epoch = self.epoch;
+        world.now = self.now(world);
+        // A push that fails does not fail the plan.
+        let _ = world.write(write);
+        world.now = now;
+        world.subject.leader_epoch = leader;
+        for pod in world.observed.pods.iter_mut().filter(|pod| is(pod)) {
+            let Some((_, before)) = kept.iter().find(|(uid, _)| *uid == pod.uid) else { continue };
+            let told = mem::replace(&mut pod.sidecar, before.clone());
+            if answer != Answer::Lost {
+                if let Some(seen) = self.observed.pods.iter_mut().find(|seen| seen.uid == pod.uid) {
+                    let traffic = seen.sidecar.traffic.take();
+                    seen.sidecar = SidecarView { traffic, ..told.clone() };
+                }
+                self.known.insert(pod.uid.clone(), SidecarView { traffic: None, ..told });
+            }
+        }
+    }
+
+    /// How far it is with how much.
+    pub(crate) fn progress(&self) -> Option<(bool, usize)> {
+        self.doing.as_ref().map(|doing| (doing.status.is_some(), doing.writes.len()))
+    }
+
+    /// It crashes and starts anew, or another one takes its place.
+    pub(crate) fn replaced(&self, world: &World, epoch: i64) -> Self {
+        Self::new(world, epoch, self.skew)
+    }
+}
+
+/// Whether users are to go back, and can.
+fn way_back_is_open(status: &ShopServiceStatus, sight: &Sight, now: Timestamp) -> bool {
+    let Some(release) = &status.release else { return false };
+    let (Some(from), Some(abort)) = (release.from, &release.aborting) else { return false };
+    let patient = abort.since.0 + SignedDuration::from_millis(500) <= now;
+    status.phase == Some(Phase::Aborting)
+        && abort.traffic
+        && patient
+        && sight.wanted > 0
+        && sight.size(from) > 0
+        && sight.enough(release.to, from, true)
+}
+
+/// A plan that was made from the present, with an open way back, and carried out whole, has brought the users back.
+fn returned(world: &World, doing: &Doing) -> Holds {
+    if !doing.open {
+        return Ok(());
+    }
+    let Some(from) = world.status.release.as_ref().and_then(|release| release.from) else { return Ok(()) };
+    let there =
+        |kind| world.observed.services.get(&kind).is_some_and(|one| one.selects == Some(from) || one.drifted);
+    holds(there(ServiceKind::Users) && there(ServiceKind::Pods), Invariant::WayBack, || {
+        format!("users are not back at revision {from} although it is ready: {}", world.describe())
+    })
+}
+
+/// Revisions that a Service of ours selects and that have no pods to be, by the Deployment.
+fn emptied(world: &World) -> Vec<(ServiceKind, i64)> {
+    let observed = &world.observed;
+    let services = observed.services.iter().filter(|(_, one)| !one.drifted);
+    services
+        .filter_map(|(kind, one)| Some((*kind, one.selects?)))
+        .filter(|(_, revision)| {
+            let deployment = observed.deployments.iter().find(|one| one.revision == *revision);
+            let proven = world.status.revisions.iter().any(|one| one.number == *revision && one.proven);
+            // A first revision may be selected before it has pods.
+            deployment.map_or(proven, |one| one.replicas == 0 && !one.drifted)
+        })
+        .collect()
+}
+
+/// A write of ours leaves no Service with a revision that is scaled to zero.
+fn never_emptied(world: &World, doing: &Doing, before: &[(ServiceKind, i64)]) -> Holds {
+    if doing.sight.wanted == 0 || world.status.release.as_ref().is_some_and(|release| release.from.is_none())
+    {
+        return Ok(());
+    }
+    let now = emptied(world);
+    let new = now.iter().find(|one| one.0 == ServiceKind::Users && !before.contains(one));
+    holds(new.is_none(), Invariant::InUse, || {
+        format!("the users' Service selects {new:?}, which has no pods: {}", world.describe())
+    })
+}

@@ -1,0 +1,113 @@
+//! What the model check found: each story is the shortest way there.
+
+use shop_crds::{Reason, Verb, status::Phase};
+use shop_release::{ObjectKind, ObjectRef, Refusal, ServiceKind, Source, SourceKind, SourceState};
+
+use crate::{
+    running, switched,
+    world::{World, spec},
+};
+
+fn users(world: &World) -> Option<i64> {
+    world.observed.services.get(&ServiceKind::Users).and_then(|service| service.selects)
+}
+
+/// A stranger scales a revision's Deployment.
+fn scale(world: &mut World, revision: i64, replicas: i32) {
+    let version = world.bump();
+    let found = world.observed.deployments.iter_mut().find(|one| one.revision == revision).unwrap();
+    (found.replicas, found.drifted, found.resource_version) = (replicas, true, version);
+}
+
+fn size(world: &World, revision: i64) -> i32 {
+    world.observed.deployments.iter().find(|one| one.revision == revision).unwrap().replicas
+}
+
+/// The Services come first on the way back: a Deployment that admission refuses does not keep users on the bad revision.
+#[test]
+fn a_refused_write_does_not_hold_up_the_way_back() {
+    let mut world = switched();
+    let object = ObjectRef::new(ObjectKind::Deployment, "order-r2");
+    world.observed.refused = vec![Refusal { object, at: world.now, message: "webhook is down".into() }];
+    world.decide(Verb::Rollback, 2);
+    world.run_until(1, |world| users(world) == Some(1));
+}
+
+/// What a stranger scales is put back, also where the planner only keeps a size as it is.
+#[test]
+fn a_revision_that_is_left_is_not_emptied_by_a_stranger() {
+    let mut world = switched();
+    world.sick.extend(world.observed.pods.iter().filter(|pod| pod.revision == 1).map(|pod| pod.uid.clone()));
+    world.pass(100);
+    // With nowhere to go, users stay with the revision that is being left.
+    world.sick.extend(world.observed.pods.iter().filter(|pod| pod.revision == 2).map(|pod| pod.uid.clone()));
+    world.pass(100);
+    world.run_until(60, |world| world.phase() == Phase::Aborting);
+    scale(&mut world, 2, 0);
+    world.operate();
+    world.operate();
+    assert_eq!((users(&world), size(&world, 2)), (Some(2), 3));
+}
+
+/// A scale-down in the middle of a release moves the candidate too, which its preview Service selects.
+#[test]
+fn scaling_down_in_a_release_does_not_stop_it() {
+    let mut world = running(4);
+    world.image("good-2");
+    world.run_until(60, |world| {
+        size(world, 1) == 4 && world.observed.deployments.len() == 2 && size(world, 2) == 4
+    });
+    world.apply(|spec| spec.replicas = 2);
+    world.run_until(60, |world| world.active() == 2);
+    assert_eq!((size(&world, 1), size(&world, 2)), (2, 2));
+    assert!(!world.events.iter().any(|event| event.reason == Reason::WriteWithheld));
+}
+
+/// Pods that a stranger starts of a revision that is struck off already hand over to the revision that drains; they go first.
+#[test]
+fn a_struck_off_revision_that_runs_again_does_not_keep_the_old_one() {
+    let mut world = running(1);
+    world.image("crash-2");
+    world.run_until(60, |world| world.stable() && world.status.last_revision == 2);
+    world.status.revisions.retain(|state| state.number == 1);
+    let document = world.observed.configs[0].document.clone().unwrap();
+    let hand_off = shop_release::HandOff {
+        to_revision: 1,
+        share: 10_000,
+        fallback: ServiceKind::Users,
+        may_serve_locally: true,
+    };
+    world.image("good-3");
+    world.run_until(60, |world| world.phase() == Phase::Watching);
+    let config = world.observed.configs.iter_mut().find(|one| one.revision == 2).unwrap();
+    config.document =
+        Some(shop_release::SidecarDocument { revision: 2, hand_off: Some(hand_off), ..document });
+    scale(&mut world, 2, 1);
+    world.run_until(120, World::stable);
+    assert_eq!((world.active(), size(&world, 1)), (3, 0));
+}
+
+/// A first revision whose pods could never be made is nothing to go back to.
+#[test]
+fn a_first_revision_without_pods_gives_way() {
+    let mut world = World::new(spec("good-1", 1));
+    let source = |hash: &str| Source {
+        kind: SourceKind::ConfigMap,
+        name: "settings".into(),
+        state: SourceState::Found { hash: hash.into(), bytes: 5 },
+    };
+    world.observed.sources = vec![source("1")];
+    world.apply(|spec| {
+        spec.config = serde_json::from_str(r#"[{"configMap": "settings", "mountPath": "/x"}]"#).unwrap();
+    });
+    world.operate();
+    world.pass(3_000);
+    // The ControllerRevision is stored, then the source changes before it is copied.
+    world.operate_with(0, Some(2), None);
+    assert_eq!((world.observed.revisions.len(), world.observed.snapshots.len()), (1, 0));
+    world.observed.sources = vec![source("2")];
+    world.bump();
+    world.run_until(60, |world| world.status.release.as_ref().is_some_and(|release| release.to == 2));
+    assert_eq!(world.status.release.as_ref().unwrap().from, None, "there is nobody to go back to");
+    world.run_until(60, |world| world.stable() && world.active() == 2);
+}
