@@ -137,7 +137,7 @@ fn keeps_the_way_back(world: &World) -> Holds {
 
 fn bounded(world: &World) -> Holds {
     let status = &world.status;
-    holds(status.revisions.len() <= 20, Invariant::Converges, || "revisions are not bounded".into())
+    holds(status.revisions.len() <= 24, Invariant::Converges, || "revisions are not bounded".into())
 }
 
 /// Numbers are unique, and what is stored under a number is what the status means by it.

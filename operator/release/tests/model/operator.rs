@@ -25,10 +25,11 @@ pub(crate) enum Watch {
     Budgets,
     Decisions,
     Sources,
+    Jobs,
 }
 
 impl Watch {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Subject,
         Self::Revisions,
         Self::Deployments,
@@ -39,6 +40,7 @@ impl Watch {
         Self::Budgets,
         Self::Decisions,
         Self::Sources,
+        Self::Jobs,
     ];
 
     /// Where a write shows up.
@@ -53,12 +55,14 @@ impl Watch {
             Write::WriteService { .. } => Self::Services,
             Write::WriteBudget { .. } => Self::Budgets,
             Write::WriteDecision { .. } => Self::Decisions,
+            Write::CreateJob { .. } => Self::Jobs,
             Write::Stamp { object, .. } | Write::Delete { object, .. } => match object.kind {
                 shop_release::ObjectKind::Deployment => Self::Deployments,
                 shop_release::ObjectKind::Service => Self::Services,
                 shop_release::ObjectKind::ConfigMap if object.name.ends_with("-sidecar") => Self::Configs,
                 shop_release::ObjectKind::PodDisruptionBudget => Self::Budgets,
                 shop_release::ObjectKind::ReleaseDecision => Self::Decisions,
+                shop_release::ObjectKind::Job => Self::Jobs,
                 _ => Self::Revisions,
             },
             _ => return None,
@@ -171,6 +175,7 @@ impl Operator {
             Watch::Endpoints => seen.endpoints.clone_from(&is.endpoints),
             Watch::Services => seen.services.clone_from(&is.services),
             Watch::Configs => seen.configs.clone_from(&is.configs),
+            Watch::Jobs => seen.jobs.clone_from(&is.jobs),
             Watch::Budgets => seen.budgets.clone_from(&is.budgets),
             Watch::Decisions => seen.decisions.clone_from(&is.decisions),
             Watch::Sources => {
@@ -316,6 +321,10 @@ impl Operator {
         }
         // A write that the API server refuses harms nobody.
         checked?;
+        if let Write::CheckTemplate { .. } = write {
+            // The answer to a dry run is this operator's own.
+            self.observed.checked.clone_from(&world.observed.checked);
+        }
         if answer == Answer::Lost {
             return Ok(false);
         }

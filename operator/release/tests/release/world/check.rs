@@ -3,7 +3,11 @@
 
 use std::{cell::RefCell, collections::BTreeMap, fmt};
 
-use shop_crds::{DecisionOutcome, ShopServiceStatus, Verb, service::release::Promote, status::Phase};
+use shop_crds::{
+    DecisionOutcome, ShopServiceStatus, Verb,
+    service::release::{Promote, Release},
+    status::Phase,
+};
 use shop_release::{ObjectKind, Observed, ServiceKind, Subject, Write};
 
 use super::World;
@@ -61,7 +65,8 @@ pub(crate) fn holds(is: bool, invariant: Invariant, what: impl FnOnce() -> Strin
 pub(crate) struct Sight {
     /// `spec.replicas`.
     pub(crate) wanted: i32,
-    manual: bool,
+    /// `spec.release`.
+    release: Release,
     /// Whether the plan leads back.
     pub(crate) back: bool,
     /// Whether another operator leads by now: a create of it that comes late cannot be fenced, and what it leaves is swept.
@@ -96,7 +101,7 @@ impl Sight {
         });
         Self {
             wanted: subject.spec.replicas,
-            manual: subject.release().promote == Promote::Manual,
+            release: subject.release(),
             back: next.phase == Some(Phase::Aborting),
             replaced: false,
             ready,
@@ -140,7 +145,7 @@ impl World {
             let told = next.role_epoch > old.role_epoch || old.phase == Some(Phase::Aborting);
             holds(told, Invariant::Fenced, || "users move without an epoch of their own".into())?;
         }
-        holds(next.revisions.len() <= 20, Invariant::Converges, || "revisions are not bounded".into())?;
+        holds(next.revisions.len() <= 24, Invariant::Converges, || "revisions are not bounded".into())?;
         for revision in &next.revisions {
             let stored = self.observed.revisions.iter().find(|stored| stored.number == revision.number);
             holds(
@@ -184,9 +189,13 @@ impl World {
                 one.1 == Verb::Promote && one.2 == release.to && one.3 == *by
             };
             let decided = sight.decisions.iter().any(|one| by_word(&one));
-            let automatic = !sight.manual && by.starts_with("spec.");
-            let lost = by.starts_with("before the status was lost");
-            holds(decided || automatic || lost, Invariant::Fenced, || {
+            let automatic = match by.strip_prefix("spec.release.") {
+                Some(word) if word.starts_with("promote: ") => sight.release.promote == Promote::Automatic,
+                Some(word) if word.starts_with("promoteAfter: ") => sight.release.promote_after.is_some(),
+                Some(word) => word.starts_with("rollbackWindow: ") && release.straight,
+                None => by.starts_with("before the status was lost"),
+            };
+            holds(decided || automatic, Invariant::Fenced, || {
                 format!("revision {} is promoted by {by}, who decided otherwise", release.to)
             })?;
         }
