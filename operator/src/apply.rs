@@ -14,16 +14,19 @@ use shop_contract::Document;
 use shop_crds::{ShopServiceStatus, names::ANNOTATION_LEADER_EPOCH};
 use shop_release::{
     CheckedTemplate, EndpointsAcknowledged, Inputs, ObjectKind, ObjectRef, Observed, Plan, PodTarget,
-    Precondition, Refusal, SourceState, Subject, Write,
+    Precondition, Question, Refusal, SourceState, Subject, Write,
 };
 use tokio::time::Instant;
 
 use crate::{
+    asks::Asks,
     cache::Kind,
+    key::ServiceKey,
     lease::Leadership,
     memory::{self, Memory, OwnWrite},
     metrics::{self, Metrics},
     observe::Sight,
+    queue::{Queue, Urgency},
     render::{self, Keys, Rendered, SidecarImage},
     sidecars::{SidecarError, Sidecars},
     signing::{self, SigningError},
@@ -49,6 +52,10 @@ pub struct Tools {
     pub image: SidecarImage,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Questions to the world outside.
+    pub asks: Asks,
+    /// Where a service goes when something is known that it waits for.
+    pub queue: Arc<Queue>,
     /// Whether this process leads.
     pub leadership: Leadership,
 }
@@ -181,8 +188,10 @@ impl<'a> Application<'a> {
                 (render::budget(owner, *revision, *max_unavailable), replaces.as_ref())
             }
             Write::CreateJob { name, revision, job } => (render::job(owner, name, *revision, job), None),
-            // Asked by the next slice; no plan emits it yet.
-            Write::Ask(_) => return Ok(()),
+            Write::Ask(question) => {
+                self.ask(question);
+                return Ok(());
+            }
             Write::PushDocument { revision, generation, pods } => {
                 self.push_document(*revision, *generation, pods).await;
                 return Ok(());
@@ -364,6 +373,14 @@ impl<'a> Application<'a> {
         let rendered = render::keys(self.sight.owner, &id, &key);
         self.key_id = Some(id);
         Ok(rendered)
+    }
+
+    fn ask(&self, question: &Question) {
+        let owner = self.sight.owner;
+        let key = ServiceKey::new(owner.namespace.clone(), owner.service.clone());
+        let (queue, woken) = (Arc::clone(&self.tools.queue), key.clone());
+        let done = Box::new(move || queue.add(woken, Urgency::Release));
+        self.tools.asks.ask(&key, &owner.uid, question, done);
     }
 
     async fn push_document(&mut self, revision: i64, generation: i64, pods: &[PodTarget]) {

@@ -76,6 +76,7 @@ impl Controller {
         let mut leadership = self.tools.leadership.clone();
         while let Some(Some(epoch)) = stop.run_until_cancelled(leadership.gained()).await {
             self.memories.clear();
+            self.tools.asks.clear();
             self.census.clear();
             for key in self.cache.keys() {
                 let urgency = self.cache.entry(&key).map_or(Urgency::Routine, |entry| urgency(&entry));
@@ -131,6 +132,7 @@ impl Controller {
             self.memories.put(key.clone(), memory);
         } else {
             self.queue.forget(key);
+            self.tools.asks.forget(key);
             self.census.forget(key);
         }
     }
@@ -216,6 +218,7 @@ impl Controller {
         self.look_again_at_taken(&owner, memory).await;
         let mut observed = sight.observed(memory);
         observed.sources = self.tools.sources.find(&self.cache, &key.namespace, &subject.spec).await;
+        observed.answers = self.tools.asks.answers(&owner.uid);
         observe::ask_traffic(&self.tools.sidecars, &mut observed, &status, memory).await;
         self.tools.metrics.took("observe", began.elapsed());
 

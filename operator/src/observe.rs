@@ -12,8 +12,8 @@ use shop_crds::{
     status::{Colour, Phase},
 };
 use shop_release::{
-    Budget, Deployment, MaxUnavailable, ObjectRef, Observed, Pod, Role, Service, ServiceKind, SidecarConfig,
-    SourceKind, StoredRevision, StoredSnapshot, Subject, Traffic,
+    Budget, Deployment, JobSeen, MaxUnavailable, ObjectRef, Observed, Pod, Role, Service, ServiceKind,
+    SidecarConfig, SourceKind, StoredRevision, StoredSnapshot, Subject, Traffic,
 };
 
 use crate::{
@@ -74,6 +74,7 @@ impl Sight<'_> {
                 (Kind::PodDisruptionBudget, Some(number)) => {
                     observed.budgets.push(self.budget(number, name, held, memory));
                 }
+                (Kind::Job, Some(number)) => observed.jobs.push(job(number, name, held)),
                 (Kind::ConfigMap, Some(number)) if crate::cache::is_sidecar_config(&held.labels) => {
                     observed.configs.push(self.config(number, held));
                 }
@@ -350,6 +351,16 @@ fn stored(number: i64, held: &Held) -> Option<StoredRevision> {
         created: held.created,
         facts,
     })
+}
+
+fn job(revision: i64, name: &str, held: &Held) -> JobSeen {
+    JobSeen {
+        name: name.to_owned(),
+        uid: held.uid.clone(),
+        resource_version: held.resource_version.clone(),
+        revision,
+        state: held.job.clone(),
+    }
 }
 
 fn copied(kind: SourceKind, revision: i64, name: &str, held: &Held) -> Option<StoredSnapshot> {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::Tools,
+    asks::Asks,
     cache::{self, Cache},
     controller::{self, Controller},
     events::Recorder,
@@ -90,6 +91,8 @@ pub async fn run(
         sources: Arc::new(Sources::new(client)),
         image: SidecarImage { image: settings.sidecar_image, pull_policy: settings.sidecar_pull_policy },
         metrics: Arc::clone(&metrics),
+        asks: Asks::default(),
+        queue: Arc::clone(&queue),
         leadership,
     };
     let controller = Arc::new(Controller::new(tools, Arc::clone(&cache), queue, events));

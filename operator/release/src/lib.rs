@@ -15,6 +15,7 @@
 #![allow(clippy::doc_markdown)]
 
 mod abort;
+mod analysis;
 mod cut;
 mod decisions;
 mod desired;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use shop_crds::{Reason, ShopServiceStatus};
 
+pub use analysis::{Counters, Ledger, Reading, Tally};
 pub use document::{HandOff, Role, SidecarDocument};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
 pub use observed::{

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use shop_crds::{ReleaseDecisionSpec, ReleaseDecisionStatus, status::Colour};
 
 use crate::{
+    analysis::Tally,
     document::{Role, SidecarDocument},
     inputs::{RevisionFacts, SnapshotRef, SourceKind},
     outside::{Answer, JobSeen},
@@ -53,6 +54,8 @@ pub struct Observed {
     pub answers: Vec<Answer>,
     /// Jobs.
     pub jobs: Vec<JobSeen>,
+    /// What sidecars have counted for the analysis that runs.
+    pub tallies: Vec<Tally>,
     /// Writes that the API server refused for good (validation, admission, quota), since the last change of the spec.
     pub refused: Vec<Refusal>,
     /// Names that are needed and taken by objects of somebody else.

@@ -10,7 +10,7 @@ use shop_crds::{
     ShopServiceSpec, ShopServiceStatus,
     names::{APP_CONTAINER, LABEL_REVISION},
 };
-use shop_release::{Container, Decision, Pod, SidecarView};
+use shop_release::{Container, Decision, JobState, Pod, SidecarView};
 
 use super::kind::label;
 
@@ -71,6 +71,8 @@ pub struct Held {
     content: Box<[u8]>,
     /// Message of a Deployment's condition `ReplicaFailure`.
     pub failure: Option<String>,
+    /// What came of a Job.
+    pub job: JobState,
 }
 
 impl Held {
@@ -99,6 +101,7 @@ impl Held {
             finalizers: metadata.finalizers.clone().unwrap_or_default(),
             content: content.into_boxed_slice(),
             failure: replica_failure(&object.data),
+            job: job_state(&object.data),
         }
     }
 
@@ -119,6 +122,24 @@ fn replica_failure(data: &Value) -> Option<String> {
         .iter()
         .find(|condition| condition["type"] == "ReplicaFailure" && condition["status"] == "True")?;
     Some(failed["message"].as_str().unwrap_or_default().to_owned())
+}
+
+// By its conditions; only a Job has them.
+fn job_state(data: &Value) -> JobState {
+    let conditions = data.pointer("/status/conditions").and_then(Value::as_array);
+    let holds = |kind: &str| {
+        conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == kind && condition["status"] == "True")
+    };
+    if holds("Complete").is_some() {
+        return JobState::Succeeded;
+    }
+    holds("Failed").map_or(JobState::Running, |failed| {
+        let part = |name: &str| failed[name].as_str().unwrap_or_default().to_owned();
+        JobState::Failed(format!("{}: {}", part("reason"), part("message")))
+    })
 }
 
 /// The ready endpoints of one EndpointSlice.
