@@ -1,15 +1,11 @@
 //! Abort comes first: whatever state the candidate is in, users end at the stable revision.
 
 use anyhow::{Context as _, Result, ensure};
-use http_body_util::Empty;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use shop_crds::{Reason, ShopServiceStatus, Verb, status::RevisionResult};
 use shop_e2e::{
     harness::{eventually, test},
-    scenario::{PATIENCE, Shop, Spec},
+    scenario::{PATIENCE, Shop, Spec, switch_fault_on},
 };
-use tokio::net::TcpStream;
 
 #[test]
 fn an_abort_before_the_candidate_is_ready_loses_nothing() {
@@ -53,7 +49,7 @@ fn users_go_back_when_no_pod_of_the_new_revision_is_ready_any_more() {
 async fn all_pods_get_unready(shop: &Shop, revision: i64) -> Result<()> {
     for pod in shop.pods(Some(revision)).await? {
         let ip = pod.status.and_then(|status| status.pod_ip).context("a ready pod has an address")?;
-        post(&ip, "/faults/not-ready").await?;
+        switch_fault_on(&ip, "not-ready").await?;
     }
     eventually("no pod of the new revision is ready", async || {
         for pod in shop.pods(Some(revision)).await? {
@@ -65,15 +61,4 @@ async fn all_pods_get_unready(shop: &Shop, revision: i64) -> Result<()> {
         Ok(())
     })
     .await
-}
-
-pub(super) async fn post(ip: &str, path: &str) -> Result<()> {
-    let stream = TcpStream::connect((ip, 8080)).await.context("connect to the app")?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = http::Request::post(path).header("host", "app").body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await.context("switch a fault on")?;
-    ensure!(answer.status().is_success(), "the fault was answered with {}", answer.status());
-    connection.abort();
-    Ok(())
 }

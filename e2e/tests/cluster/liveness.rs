@@ -6,7 +6,7 @@ use serde_json::json;
 use shop_crds::names;
 use shop_e2e::{
     harness::{eventually, test},
-    scenario::{Shop, Spec},
+    scenario::{Shop, Spec, switch_fault_on},
 };
 
 #[test]
@@ -18,7 +18,7 @@ fn a_liveness_restart_does_not_drain_the_pod() {
         let shop = super::stable(session, &spec).await?;
         let before = only_pod(&shop).await?;
         let ip = before.status.as_ref().and_then(|status| status.pod_ip.clone()).context("no address")?;
-        super::abort::post(&ip, "/faults/not-ready").await?;
+        switch_fault_on(&ip, "not-ready").await?;
 
         eventually("the app was restarted in its pod, which is ready again", async || {
             let pod = only_pod(&shop).await?;

@@ -1,0 +1,97 @@
+//! `cargo bench-release`: what a release costs the API server, how long its phases take, and how fast an abort is.
+
+mod abort;
+mod figures;
+mod timeline;
+mod whole;
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use shop_e2e::{
+    cluster::{Cluster, DEFAULT_NAME},
+    load::View,
+    netns,
+    scenario::{PATIENCE, Shop, stage},
+};
+use tokio::time::timeout;
+
+use figures::Figures;
+
+/// Longest run, the cluster's own start left out.
+const LIMIT: Duration = Duration::from_mins(15);
+/// Where the measured services are.
+const NAMESPACE: &str = "bench-release";
+/// Their name.
+const NAME: &str = "product";
+
+/// Measure releases: writes to the API server by the audit log, phases by the status, aborts by live traffic.
+///
+/// Some releases of a service with three replicas run to their end. Then candidates are broken after the switch, with none, half
+/// and all but one of their pods ready, and aborted. Load and service share this machine: compare figures of one run only.
+#[derive(Parser)]
+#[command(name = "cargo bench-release", bin_name = "cargo bench-release", version, max_term_width = 110)]
+struct Arguments {
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// So many whole releases; the figures are of the one with the most writes.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
+    releases: u8,
+    /// So many rounds of aborts, each with none, half and all but one of the candidate's pods ready.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=20))]
+    aborts: u8,
+    /// Requests in a second.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=5_000))]
+    rate: u32,
+    /// Tell every write of a release.
+    #[arg(long)]
+    trace: bool,
+    /// The cluster to use; started if it does not run.
+    #[arg(long, default_value = DEFAULT_NAME, value_name = "NAME")]
+    cluster: String,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let (cluster, _) = stage(&arguments.cluster, |step| eprintln!("{step}"))?;
+    let figures = netns::block_on(cluster.name(), || async {
+        match timeout(LIMIT, measure(&cluster, arguments)).await {
+            Ok(figures) => figures,
+            Err(_) => bail!("not done after {} minutes", LIMIT.as_secs() / 60),
+        }
+    })??;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&figures).context("write the figures")?);
+    } else {
+        figures.print();
+    }
+    Ok(())
+}
+
+async fn measure(cluster: &Cluster, arguments: &Arguments) -> Result<Figures> {
+    let shop = Shop::new(cluster.client().await?, NAMESPACE, NAME).await?;
+    shop.delete(PATIENCE).await.context("remove what an earlier run left")?;
+    let releases = whole::measure(&shop, cluster, arguments).await.context("whole releases")?;
+    shop.delete(PATIENCE).await.context("remove the released service")?;
+    let aborts = abort::measure(&shop, arguments).await.context("aborts")?;
+    shop.delete(PATIENCE).await.context("remove the measured service")?;
+    Figures::of(&releases, &aborts)
+}
+
+fn progress(load: &View, text: &str) {
+    let live = load.live();
+    let at = live.at as f64 / 1e6;
+    eprintln!("{at:>6.1} s  {text}; {} requests, {} failed", live.requests, live.failed);
+}
