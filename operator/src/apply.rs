@@ -5,7 +5,11 @@
 
 mod request;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use kube::{Client, core::DynamicObject};
@@ -81,6 +85,8 @@ pub struct Application<'a> {
     documents: HashMap<i64, Document>,
     key_id: Option<String>,
     push_timeout: Duration,
+    // Pods that did not answer this plan: they are not waited for twice.
+    silent: HashSet<String>,
     applied: Applied,
 }
 
@@ -104,6 +110,7 @@ impl<'a> Application<'a> {
             documents: HashMap::new(),
             key_id: None,
             push_timeout: PUSH,
+            silent: HashSet::new(),
             applied: Applied::default(),
         }
     }
@@ -424,9 +431,13 @@ impl<'a> Application<'a> {
         if !self.tools.leadership.holds(self.sight.owner.epoch) {
             return;
         }
+        let pods: Vec<&PodTarget> = pods.iter().filter(|pod| !self.silent.contains(&pod.uid)).collect();
         let addresses: Vec<_> = pods.iter().map(|pod| pod.ip).collect();
         let answers = self.tools.sidecars.push(push, &addresses, self.push_timeout).await;
-        for (target, answer) in pods.iter().zip(answers) {
+        for (target, answer) in pods.into_iter().zip(answers) {
+            if answer.is_err() {
+                self.silent.insert(target.uid.clone());
+            }
             let Some(pod) = self.observed.pods.iter().find(|pod| pod.uid == target.uid) else { continue };
             let endpoints = endpoints.clone();
             let told = self.memory.learn(pod, |view| match answer {

@@ -35,7 +35,7 @@ use crate::harness::{OPERATOR_NAMESPACE, Request};
 
 pub use {
     decision::Decided,
-    fault::switch_fault_on,
+    fault::{switch_fault_off, switch_fault_on},
     spec::Spec,
     stage::stage,
     status::{active_image, describe, is_stable, outcome_of, revision_of_image},

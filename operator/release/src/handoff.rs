@@ -13,6 +13,8 @@ use crate::{
 
 /// How long after a failed push the next one is tried.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same for a pod that is not ready: nothing waits for it, and it may be on a node that is gone.
+const RETRY_UNREADY: Duration = Duration::from_secs(5);
 
 /// The document that a revision shall have; `None` while its facts are not stored.
 pub(crate) fn document(
@@ -43,22 +45,18 @@ pub(crate) fn document(
     })
 }
 
-/// Ready pods that have not acknowledged the document in the revision's ConfigMap.
-fn behind<'a>(view: &View<'a>, revision: i64) -> Vec<&'a Pod> {
-    let config = view.config(revision);
-    // Pods with another image take requests too, so that they must acknowledge although they do not count as capacity.
-    view.pods(revision)
-        .filter(|pod| pod.ready && !pod.terminating)
-        .filter(|pod| match (config, &pod.sidecar.acknowledged) {
-            (Some(config), Some(seen)) => seen.generation != config.generation || seen.hash != config.hash,
-            _ => true,
-        })
-        .collect()
+/// Whether a pod's sidecar has not acknowledged the document in the revision's ConfigMap.
+fn is_behind(view: &View<'_>, pod: &Pod) -> bool {
+    match (view.config(pod.revision), &pod.sidecar.acknowledged) {
+        (Some(config), Some(seen)) => seen.generation != config.generation || seen.hash != config.hash,
+        _ => true,
+    }
 }
 
 /// Whether every ready pod of the revision has acknowledged the document that its ConfigMap holds.
 pub(crate) fn acknowledged(view: &View<'_>, _: &ShopServiceStatus, revision: i64) -> bool {
-    behind(view, revision).is_empty()
+    // Pods with another image take requests too, so that they must acknowledge although they do not count as capacity.
+    !view.pods(revision).filter(|pod| pod.ready && !pod.terminating).any(|pod| is_behind(view, pod))
 }
 
 /// Whether every ready pod of `from` has acknowledged the addresses of all ready pods of `to`.
@@ -89,8 +87,9 @@ fn knows(pod: &Pod, to: i64, addresses: &BTreeSet<IpAddr>) -> bool {
     pod.sidecar.endpoints.as_ref().is_some_and(|seen| seen.to_revision == to && seen.addresses == *addresses)
 }
 
-/// What to push to the revision's ready pods: the document where it is not acknowledged, and addresses. `written` is the
-/// generation that this very plan writes.
+/// What to push to the revision's pods: the document where it is not acknowledged, and addresses. `written` is the generation
+/// that this very plan writes. Pods that are not ready are told where to hand over, too: no Service leads to them any more, but
+/// connections that are open do. Nothing waits for their answers.
 pub(crate) fn pushes(
     view: &View<'_>,
     draft: &mut Draft,
@@ -102,8 +101,10 @@ pub(crate) fn pushes(
     let Some(generation) = written.or_else(|| view.config(revision).map(|config| config.generation)) else {
         return writes;
     };
-    let ready: Vec<&Pod> = view.pods(revision).filter(|pod| pod.ready && !pod.terminating).collect();
-    let late = if written.is_some() { ready.clone() } else { behind(view, revision) };
+    let told: Vec<&Pod> =
+        view.pods(revision).filter(|pod| (pod.ready || hand_off.is_some()) && !pod.terminating).collect();
+    let late: Vec<&Pod> =
+        told.iter().copied().filter(|pod| written.is_some() || is_behind(view, pod)).collect();
     let due = due(view, draft, &late);
     if !due.is_empty() {
         writes.push(Write::PushDocument { revision, generation, pods: due });
@@ -112,7 +113,7 @@ pub(crate) fn pushes(
         let to_revision = hand_off.to_revision;
         let addresses = view.addresses(&draft.status, to_revision);
         let unaware: Vec<&Pod> =
-            ready.into_iter().filter(|pod| !knows(pod, to_revision, &addresses)).collect();
+            told.into_iter().filter(|pod| !knows(pod, to_revision, &addresses)).collect();
         let pods = self::due(view, draft, &unaware);
         if !pods.is_empty() {
             let addresses = addresses.into_iter().collect();
@@ -124,11 +125,16 @@ pub(crate) fn pushes(
 
 /// Those of the pods that may be tried now; the draft wakes for the others.
 fn due(view: &View<'_>, draft: &mut Draft, pods: &[&Pod]) -> Vec<PodTarget> {
-    if !pods.is_empty() {
-        draft.wake(after(view.now, RETRY));
+    let mut targets = Vec::new();
+    for pod in pods {
+        let Some(ip) = pod.ip else { continue };
+        let retry = if pod.ready { RETRY } else { RETRY_UNREADY };
+        let failed = pod.sidecar.failed.as_ref().map(|failed| after(failed.at, retry));
+        let again = failed.filter(|again| *again > view.now);
+        if again.is_none() {
+            targets.push(PodTarget { uid: pod.uid.clone(), ip });
+        }
+        draft.wake(again.unwrap_or_else(|| after(view.now, retry)));
     }
-    pods.iter()
-        .filter(|pod| pod.sidecar.failed.as_ref().is_none_or(|failed| after(failed.at, RETRY) <= view.now))
-        .filter_map(|pod| Some(PodTarget { uid: pod.uid.clone(), ip: pod.ip? }))
-        .collect()
+    targets
 }

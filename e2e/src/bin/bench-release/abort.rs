@@ -40,7 +40,7 @@ pub(crate) async fn measure(shop: &Shop, arguments: &Arguments) -> Result<Vec<Ab
         return Ok(found);
     }
     let replicas = i32::try_from(PODS).context("a small constant")?;
-    let spec = Spec::new(1).replicas(replicas).keep_old("10m").drain("2s");
+    let spec = Spec::new(1).replicas(replicas).keep_old("10m").drain("5s");
     shop.apply(&spec).await?;
     shop.wait_stable(1, PATIENCE).await?;
     for round in 0..arguments.aborts {

@@ -82,9 +82,11 @@ mod tests {
             failed,
             unserved: 0,
         };
-        let figures =
-            Figures::of(&[whole(2, 1), whole(4, 0)], &[aborted(0, 90, 0), aborted(0, 50, 0), aborted(2, 7, 1)])
-                .unwrap();
+        let figures = Figures::of(
+            &[whole(2, 1), whole(4, 0)],
+            &[aborted(0, 90, 0), aborted(0, 50, 0), aborted(2, 7, 1)],
+        )
+        .unwrap();
         assert_eq!((figures.api_writes, figures.api_reads, figures.abort_ms_max), (5, 1, Some(90)));
         assert_eq!(figures.abort_ms, BTreeMap::from([("0 ready".to_owned(), 90), ("2 ready".to_owned(), 7)]));
         assert_eq!(figures.abort_failed, 1);

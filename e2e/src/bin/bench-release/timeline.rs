@@ -75,10 +75,10 @@ mod tests {
     use super::*;
 
     fn service(phase: &str, since: Option<&str>) -> ShopService {
-        let release = since.map(|since| {
-            json!({"to": 2, "started": "2026-01-01T00:00:00.000000Z", "phaseSince": since})
-        });
-        let status = json!({"phase": phase, "release": release, "lastRevision": 2, "roleEpoch": 1, "leaderEpoch": 1});
+        let release = since
+            .map(|since| json!({"to": 2, "started": "2026-01-01T00:00:00.000000Z", "phaseSince": since}));
+        let status =
+            json!({"phase": phase, "release": release, "lastRevision": 2, "roleEpoch": 1, "leaderEpoch": 1});
         let object = json!({"apiVersion": "shopkeeper.dev/v1alpha1", "kind": "ShopService", "metadata": {"name": "product"},
             "spec": {"image": "a", "port": 1}, "status": status});
         serde_json::from_value(object).unwrap()

@@ -86,7 +86,8 @@ async fn own_requests(shop: &Shop, cluster: &Cluster, from: Timestamp) -> Result
     let audit = Audit::new(cluster.audit_log());
     let found = eventually_within(PATIENCE, "the operator's writes are in the audit log", async || {
         let requests = audit.requests(OPERATOR_USER, None, from, Timestamp::now())?;
-        let own: Vec<_> = requests.into_iter().filter(|request| request.namespace == shop.namespace).collect();
+        let own: Vec<_> =
+            requests.into_iter().filter(|request| request.namespace == shop.namespace).collect();
         ensure!(!own.is_empty(), "there is none");
         Ok(own)
     });

@@ -76,6 +76,25 @@ fn a_rollback_with_mute_sidecars_waits_half_a_second_only() {
 }
 
 #[test]
+fn pods_that_are_not_ready_any_more_hand_over_too_when_users_go_back() {
+    let mut world = switched();
+    let pods = |world: &World| world.observed.pods.iter().filter(|pod| pod.revision == 2).count();
+    let sick: Vec<String> =
+        world.observed.pods.iter().filter(|pod| pod.revision == 2).map(|pod| pod.uid.clone()).collect();
+    world.sick.extend(sick.iter().skip(1).cloned());
+    world.decide(Verb::Abort, 2);
+    world.run_until(2, |world| users(world) == Some(1));
+    assert_eq!(pods(&world), 3, "connections to them are open");
+    for pod in world.observed.pods.iter().filter(|pod| pod.revision == 2) {
+        let (seen, config) = (pod.sidecar.acknowledged.as_ref(), world.observed.configs.iter());
+        let told = config.filter(|config| config.revision == 2).map(|config| config.generation).max();
+        assert_eq!(seen.map(|seen| seen.generation), told, "{}", pod.name);
+        let to = pod.sidecar.endpoints.as_ref().map(|seen| (seen.to_revision, seen.addresses.len()));
+        assert_eq!(to, Some((1, 3)), "{}", pod.name);
+    }
+}
+
+#[test]
 fn a_rollback_after_the_drain_brings_the_old_revision_up_first() {
     let mut world = twice();
     world.manual();
