@@ -13,8 +13,8 @@ use shop_crds::Verb;
 use crate::exit::Exit;
 
 pub use verbs::{
-    Choice, CompleteArguments, DecisionArguments, GetArguments, Named, PromoteArguments, Shell,
-    StatusArguments, WaitArguments,
+    Choice, CompleteArguments, DecisionArguments, DiffArguments, GetArguments, ImageArguments, Named,
+    PromoteArguments, SetCommand, Shell, StatusArguments, WaitArguments,
 };
 
 /// Decides about releases of ShopServices, shows what they wait for, and waits for them in a pipeline.
@@ -87,8 +87,16 @@ pub enum Command {
     /// Try a revision again that was aborted or rolled back, or that is held after a failure.
     #[command(after_help = Exit::help())]
     Retry(DecisionArguments),
+    /// Change one thing of a spec.
+    #[command(subcommand)]
+    Set(SetCommand),
     /// List revisions with their outcomes, and the decisions made.
     History(Named),
+    /// Compare two revisions: what reaches the pod, and the content of their config. Of Secrets only the names of keys are shown.
+    Diff(DiffArguments),
+    /// Check the installation and your rights: operator, definitions, policies, sidecars, what is blocked. Exits with 1 if something
+    /// must be put right.
+    Doctor,
     /// Print a script that completes command lines in a shell.
     Completion {
         /// Which shell.

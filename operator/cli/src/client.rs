@@ -1,6 +1,7 @@
 //! The edge to the API server. Every request has an end; every error says what to do. Kinds are known, never discovered.
 
 mod changes;
+mod objects;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use shop_crds::{ReleaseDecision, ReleaseDecisionSpec, ShopService, names};
 
 pub use changes::Changes;
+pub use objects::Right;
 
 use crate::arguments::Connection;
 
@@ -64,6 +66,12 @@ pub enum ClientError {
         /// The API server's words.
         message: String,
     },
+    /// The object is not the one any more that was read.
+    #[error("cannot {action}: somebody changed it meanwhile; run the command again")]
+    Conflict {
+        /// What was asked.
+        action: &'static str,
+    },
     /// Any other answer that is no success.
     #[error("cannot {action}: the API server answered {code}: {message}")]
     Answer {
@@ -104,6 +112,7 @@ impl ClientError {
         match status.code {
             401 => Self::Unauthorized { action, message },
             403 => Self::Forbidden { action, message },
+            409 => Self::Conflict { action },
             404 if status.details.is_none() => Self::NotInstalled,
             code => Self::Answer { action, code, message },
         }
@@ -245,6 +254,12 @@ impl Cluster {
         let mut found = pages("list pods", &api, query).await?;
         found.sort_by_key(ResourceExt::name_any);
         Ok(found)
+    }
+
+    /// The pods of all services of the namespace.
+    pub async fn pods_of_all(&self) -> Result<Vec<Pod>, ClientError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        pages("list pods", &api, ListParams::default().labels(names::LABEL_SERVICE)).await
     }
 
     /// Tells when the service, or a decision, has changed; looks every `poll` where that cannot be watched.

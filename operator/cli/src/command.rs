@@ -1,19 +1,22 @@
 //! The verbs: what is read, what is written, what is printed, and the exit code.
 
 mod decide;
+mod diff;
+mod doctor;
 mod follow;
 mod get;
 mod inspect;
+mod set;
 mod watch;
 
 use std::{io::Write, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shop_crds::Verb;
+use shop_crds::{Span, Verb};
 
 use crate::{
-    arguments::{Command, Output},
+    arguments::{Command, Output, SetCommand},
     client::{ClientError, Cluster},
     exit::Exit,
 };
@@ -34,6 +37,38 @@ pub enum CommandError {
         /// What is so.
         now: String,
     },
+    /// The spec asks for that image already.
+    #[error(
+        "{service:?} asks for image {image:?} already; nothing was changed. Name another image; a revision that was left is tried \
+         again with: kubectl shop retry {service}"
+    )]
+    SameImage {
+        /// The service.
+        service: String,
+        /// The image.
+        image: String,
+    },
+    /// A revision is not kept, or never was.
+    #[error("{service:?} has no revision {revision}; it has {known}. See: kubectl shop history {service}")]
+    NoRevision {
+        /// The service.
+        service: String,
+        /// The number that was named.
+        revision: i64,
+        /// Numbers that are kept.
+        known: String,
+    },
+    /// A revision's record cannot be read.
+    #[error(
+        "the record of revision {revision}, ControllerRevision {name:?}, is not one that this program knows; use the kubectl-shop of \
+         the operator's version"
+    )]
+    StrangeRevision {
+        /// The number.
+        revision: i64,
+        /// Name of the object.
+        name: String,
+    },
     /// The answer could not be printed.
     #[error("cannot print the answer: {0}")]
     Print(#[from] std::io::Error),
@@ -44,6 +79,9 @@ pub enum CommandError {
     #[error("cannot write the answer as YAML: {0}")]
     Yaml(String),
 }
+
+/// Longest wait with `--wait` where none is given.
+const TIMEOUT: Span = Span::secs(600);
 
 /// How often is looked, and how long the operator may take to answer a decision.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +170,9 @@ pub async fn run(
         }
         Command::Status(arguments) => inspect::status(&arguments.name, cluster, terminal).await,
         Command::Why(named) => inspect::why(&named.name, cluster, terminal).await,
+        Command::Set(SetCommand::Image(arguments)) => set::image(arguments, cluster, pace, terminal).await,
+        Command::Diff(arguments) => diff::diff(arguments, cluster, terminal).await,
+        Command::Doctor => doctor::doctor(cluster, terminal).await,
         Command::History(named) => inspect::history(&named.name, cluster, terminal).await,
         Command::Wait(arguments) => follow::wait(arguments, cluster, pace, terminal).await,
         // Answered above, or where there is no cluster.

@@ -7,6 +7,8 @@ pub mod arguments;
 pub mod client;
 pub mod command;
 pub mod completion;
+pub mod diff;
+pub mod doctor;
 pub mod exit;
 pub mod render;
 pub mod report;

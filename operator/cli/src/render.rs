@@ -8,6 +8,10 @@ use jiff::Timestamp;
 use shop_crds::status::{Blocked, RevisionRef, RevisionState};
 
 use crate::report::{Branch, Decided, Ending, History, Overview, Row, Why};
+use crate::{
+    diff::Comparison,
+    doctor::{Level, Report},
+};
 
 use table::columns;
 pub use table::{age, printable};
@@ -155,6 +159,51 @@ pub fn why(why: &Why, now: Timestamp) -> String {
         let _ = writeln!(text, "  {}", printable(&fact));
     }
     text
+}
+
+/// The page of `diff`.
+pub fn comparison(found: &Comparison) -> String {
+    let mut text = format!("{}: r{} -> r{}\n", found.service, found.from, found.to);
+    if found.inputs.is_empty() && found.config.is_empty() {
+        text.push_str("  no difference\n");
+    }
+    for changed in &found.inputs {
+        let line = match (&changed.from, &changed.to) {
+            (Some(from), Some(to)) => format!("~ {}: {from} -> {to}", changed.field),
+            (None, Some(to)) => format!("+ {}: {to}", changed.field),
+            (from, None) => format!("- {}: {}", changed.field, from.as_deref().unwrap_or_default()),
+        };
+        let _ = writeln!(text, "  {}", printable(&line));
+    }
+    for source in &found.config {
+        let kind = shop_release::ObjectKind::from(source.kind).as_str();
+        let note = source.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
+        let _ = writeln!(text, "\n{}", printable(&format!("{kind} {}{note}", source.name)));
+        for key in &source.keys {
+            let _ = writeln!(text, "  {}", printable(&format!("{} {}", key.key, key.change)));
+            for line in key.diff.iter().flat_map(|diff| diff.lines()) {
+                let _ = writeln!(text, "    {}", printable(line));
+            }
+        }
+    }
+    text
+}
+
+/// The lines of `doctor`.
+pub fn doctor(report: &Report) -> String {
+    let word = |level| match level {
+        Level::Ok => "ok",
+        Level::Warn => "warn",
+        Level::Fail => "FAIL",
+    };
+    let mut rows = Vec::new();
+    for finding in &report.findings {
+        rows.push(vec![word(finding.level).to_owned(), finding.subject.clone(), finding.message.clone()]);
+        rows.extend(
+            finding.remedy.iter().map(|remedy| vec![String::new(), String::new(), format!("-> {remedy}")]),
+        );
+    }
+    columns(&rows)
 }
 
 /// The tables of `history`.

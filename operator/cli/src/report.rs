@@ -12,6 +12,7 @@ use shop_crds::{
 use kube::ResourceExt as _;
 
 use crate::{
+    client::Cluster,
     exit::Exit,
     verdict::{self, Verdict},
 };
@@ -27,7 +28,7 @@ pub struct Ending {
     pub namespace: String,
     /// Name of the service.
     pub service: String,
-    /// `promote`, `abort`, `rollback`, `retry` or `wait`.
+    /// The verb.
     pub action: &'static str,
     /// What `wait` waited for.
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
@@ -35,6 +36,9 @@ pub struct Ending {
     /// The revision that was decided about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
+    /// Digest of that revision's image, once a pod of it was ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Name of the `ReleaseDecision`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
@@ -53,6 +57,27 @@ pub struct Ending {
     pub exit_code: u8,
     /// What is so, in a sentence.
     pub message: String,
+}
+
+impl Ending {
+    /// Of this action on this service; without a decision.
+    pub fn new(cluster: &Cluster, service: &str, action: &'static str, exit: Exit, message: String) -> Self {
+        Self {
+            namespace: cluster.namespace().to_owned(),
+            service: service.to_owned(),
+            action,
+            goal: None,
+            revision: None,
+            digest: None,
+            decision: None,
+            actor: None,
+            outcome: None,
+            reason: None,
+            result: exit,
+            exit_code: exit.code(),
+            message,
+        }
+    }
 }
 
 /// A service's release, as it is now.

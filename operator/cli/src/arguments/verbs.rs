@@ -1,9 +1,9 @@
 //! What each verb takes.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use shop_crds::Span;
 
-use crate::verdict::Goal;
+use crate::{exit::Exit, verdict::Goal};
 
 /// A service by name.
 #[derive(Clone, Debug, Args)]
@@ -76,6 +76,43 @@ pub struct StatusArguments {
     pub watch: bool,
 }
 
+/// `set`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SetCommand {
+    /// Ask for another image: a new revision is cut from it. Nothing else of the spec is touched.
+    #[command(after_help = Exit::help())]
+    Image(ImageArguments),
+}
+
+/// `set image`.
+#[derive(Clone, Debug, Args)]
+pub struct ImageArguments {
+    /// Name of the ShopService.
+    pub name: String,
+    /// The image, with a fixed tag or a digest.
+    #[arg(value_parser = image)]
+    pub image: String,
+    /// Stay until the release has ended.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to stay, with --wait; default 10m.
+    #[arg(long, requires = "wait", value_name = "DURATION")]
+    pub timeout: Option<Span>,
+}
+
+/// `diff`.
+#[derive(Clone, Debug, Args)]
+pub struct DiffArguments {
+    /// Name of the ShopService.
+    pub name: String,
+    /// One revision.
+    #[arg(value_parser = revision, value_name = "A")]
+    pub from: i64,
+    /// The other one.
+    #[arg(value_parser = revision, value_name = "B")]
+    pub to: i64,
+}
+
 /// `wait`.
 #[derive(Clone, Debug, Args)]
 pub struct WaitArguments {
@@ -117,6 +154,15 @@ fn revision(text: &str) -> Result<i64, String> {
         .ok()
         .filter(|number| *number >= 1)
         .ok_or_else(|| "write the revision's number, as in 7".to_owned())
+}
+
+fn image(text: &str) -> Result<String, String> {
+    let valid = (1..=512).contains(&text.len()) && text.chars().all(|letter| letter.is_ascii_graphic());
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err("write the image as a pod has it, as in shop/order:1.4.2".to_owned())
+    }
 }
 
 fn digest(text: &str) -> Result<String, String> {

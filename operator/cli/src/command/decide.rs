@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use kube::ResourceExt as _;
-use shop_crds::{DecisionOutcome, ReleaseDecisionSpec, ReleaseDecisionStatus, ShopService, Span};
+use shop_crds::{DecisionOutcome, ReleaseDecisionSpec, ReleaseDecisionStatus, ShopService};
 use tokio::time::Instant;
 
 use crate::{
@@ -15,10 +15,7 @@ use crate::{
     verdict::{self, Followed, State, Verdict},
 };
 
-use super::{CommandError, Pace, Terminal, follow};
-
-/// Longest wait with `--wait` where none is given.
-const TIMEOUT: Span = Span::secs(600);
+use super::{CommandError, Pace, TIMEOUT, Terminal, follow};
 
 pub(super) async fn decide(
     request: &Request<'_>,
@@ -50,19 +47,15 @@ pub(super) async fn decide(
 
     let exit = last.state.waited();
     let heard = heard.into_inner();
+    let message = follow::told(exit, &last.message, &choice.name, cluster.namespace());
     let ending = Ending {
-        namespace: cluster.namespace().to_owned(),
-        service: choice.name.clone(),
-        action: request.verb.as_str(),
-        goal: None,
         revision: Some(revision),
+        digest: request.digest.map(str::to_owned),
         decision: Some(decision),
         actor: Some(actor),
         outcome: heard.as_ref().and_then(|heard| heard.outcome),
         reason: heard.as_ref().and_then(|heard| heard.reason),
-        result: exit,
-        exit_code: exit.code(),
-        message: follow::told(exit, &last.message, &choice.name, cluster.namespace()),
+        ..Ending::new(cluster, &choice.name, request.verb.as_str(), exit, message)
     };
     terminal.answer(&ending, |ending, _| render::ending(ending))?;
     Ok(exit)

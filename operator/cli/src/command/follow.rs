@@ -1,7 +1,11 @@
 //! Looking again and again until something is so, or a deadline has passed.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
+use shop_crds::ShopService;
 use tokio::time::Instant;
 
 use crate::{
@@ -10,7 +14,7 @@ use crate::{
     exit::Exit,
     render,
     report::Ending,
-    verdict::{self, State, Verdict},
+    verdict::{self, Goal, State, Verdict},
 };
 
 use super::{CommandError, Pace, Terminal};
@@ -91,30 +95,58 @@ pub(super) async fn wait(
     pace: Pace,
     terminal: &mut Terminal<'_>,
 ) -> Result<Exit, CommandError> {
-    let name = &arguments.name;
-    let deadline = Instant::now() + arguments.timeout.duration();
-    let meant = Cell::new(arguments.revision);
-    let look = async || {
-        let service = cluster.service(name).await?;
-        meant.set(meant.get().or_else(|| verdict::released(&service)));
-        Ok(verdict::reached(arguments.goal, &service, meant.get()))
+    let waited = Waited {
+        service: &arguments.name,
+        goal: arguments.goal,
+        revision: arguments.revision,
+        deadline: Instant::now() + arguments.timeout.duration(),
     };
-    let last = follow(deadline, cluster.changes(Some(name), None, pace.poll), terminal, look).await?;
-    let exit = last.state.waited();
-    let ending = Ending {
-        namespace: cluster.namespace().to_owned(),
-        service: name.clone(),
-        action: "wait",
-        goal: Some(arguments.goal.as_str()),
-        revision: meant.get(),
-        decision: None,
-        actor: None,
-        outcome: None,
-        reason: None,
-        result: exit,
-        exit_code: exit.code(),
-        message: told(exit, &last.message, name, cluster.namespace()),
-    };
-    terminal.answer(&ending, |ending, _| render::ending(ending))?;
-    Ok(exit)
+    waited.run("wait", cluster, pace, terminal).await
+}
+
+/// Something that is waited for.
+pub(super) struct Waited<'a> {
+    pub(super) service: &'a str,
+    pub(super) goal: Goal,
+    pub(super) revision: Option<i64>,
+    pub(super) deadline: Instant,
+}
+
+impl Waited<'_> {
+    /// Waits for it, and says how that ended.
+    pub(super) async fn run(
+        self,
+        action: &'static str,
+        cluster: &Cluster,
+        pace: Pace,
+        terminal: &mut Terminal<'_>,
+    ) -> Result<Exit, CommandError> {
+        let name = self.service;
+        let meant = Cell::new(self.revision);
+        let digest = RefCell::new(None);
+        let look = async || {
+            let service = cluster.service(name).await?;
+            meant.set(meant.get().or_else(|| verdict::released(&service)));
+            digest.replace(meant.get().and_then(|revision| digest_of(&service, revision)));
+            Ok(verdict::reached(self.goal, &service, meant.get()))
+        };
+        let changes = cluster.changes(Some(name), None, pace.poll);
+        let last = follow(self.deadline, changes, terminal, look).await?;
+        let exit = last.state.waited();
+        let message = told(exit, &last.message, name, cluster.namespace());
+        let ending = Ending {
+            goal: Some(self.goal.as_str()),
+            revision: meant.get(),
+            digest: digest.into_inner(),
+            ..Ending::new(cluster, name, action, exit, message)
+        };
+        terminal.answer(&ending, |ending, _| render::ending(ending))?;
+        Ok(exit)
+    }
+}
+
+/// Digest of the image that a revision runs.
+fn digest_of(service: &ShopService, revision: i64) -> Option<String> {
+    let revisions = service.status.as_ref().map(|status| &status.revisions)?;
+    revisions.iter().find(|state| state.number == revision)?.digest.clone()
 }

@@ -26,7 +26,7 @@ async fn promote_writes_a_decision_in_the_users_name() {
     });
     assert_eq!(decision["spec"], spec);
     let expected = json!({
-        "namespace": "shop", "service": "order", "action": "promote", "revision": 7, "decision": name,
+        "namespace": "shop", "service": "order", "action": "promote", "revision": 7, "digest": digest, "decision": name,
         "actor": "ann@shop.example", "outcome": "Accepted", "reason": "DecisionAccepted", "result": "done", "exitCode": 0,
         "message": "revision 7 becomes active when it is ready",
     });

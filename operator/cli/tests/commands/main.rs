@@ -3,6 +3,7 @@
 // Clippy takes what stands beside the tests for production code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod changes;
 mod decisions;
 mod program;
 mod server;

@@ -34,6 +34,12 @@ pub(crate) struct Script {
     pub(crate) decisions: Vec<Value>,
     /// Whether the kinds exist.
     pub(crate) installed: bool,
+    /// Whether somebody changes the service between read and patch.
+    pub(crate) conflict: bool,
+    /// Patches of ShopServices.
+    pub(crate) patches: Vec<Value>,
+    /// Verbs that the user has no right to.
+    pub(crate) denied: Vec<&'static str>,
     /// Whether watches are served.
     pub(crate) watches: bool,
     /// Other objects, by their path.
@@ -59,7 +65,10 @@ impl Server {
 
     fn routes(&self) -> Router {
         Router::new()
-            .route(&format!("{SHOP}/namespaces/{{namespace}}/shopservices/{{name}}"), get(read_service))
+            .route(
+                &format!("{SHOP}/namespaces/{{namespace}}/shopservices/{{name}}"),
+                get(read_service).patch(patch_service),
+            )
             .route(&format!("{SHOP}/shopservices"), get(list_services))
             .route(
                 &format!("{SHOP}/namespaces/{{namespace}}/releasedecisions"),
@@ -68,6 +77,7 @@ impl Server {
             .route(&format!("{SHOP}/namespaces/{{namespace}}/releasedecisions/{{name}}"), get(read_decision))
             .route(&format!("{SHOP}/namespaces/{{namespace}}/shopservices"), get(list_services))
             .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review))
+            .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(access))
             .fallback(other)
             .layer(from_fn_with_state(self.clone(), log))
             .with_state(self.clone())
@@ -278,4 +288,33 @@ async fn review(Json(mut review): Json<Value>) -> Response {
     review["status"] =
         json!({"userInfo": {"username": "ann@shop.example", "groups": ["system:authenticated"]}});
     (StatusCode::CREATED, Json(review)).into_response()
+}
+
+async fn access(State(server): State<Server>, Json(mut review): Json<Value>) -> Response {
+    let denied = server.script().denied.clone();
+    let verb = review["spec"]["resourceAttributes"]["verb"].as_str().unwrap_or_default().to_owned();
+    review["status"] = json!({"allowed": !denied.contains(&verb.as_str())});
+    (StatusCode::CREATED, Json(review)).into_response()
+}
+
+async fn patch_service(
+    State(server): State<Server>,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(query): Query<BTreeMap<String, String>>,
+    body: axum::body::Bytes,
+) -> Response {
+    let mut script = server.script();
+    let patch: Value = serde_json::from_slice(&body).unwrap();
+    let version = patch["metadata"]["resourceVersion"].as_str();
+    if version.is_some_and(|version| version != "41") || script.conflict {
+        return failure(
+            409,
+            "Conflict",
+            "the object has been modified; please apply your changes to the latest version",
+        );
+    }
+    script.patches.push(json!({"patch": patch, "query": query}));
+    let mut changed = service(&name, &namespace, &Value::Null);
+    changed["spec"]["image"] = patch["spec"]["image"].clone();
+    Json(changed).into_response()
 }

@@ -1,0 +1,134 @@
+//! Other objects than ShopServices and decisions: what revisions keep, and what an installation is made of.
+
+use k8s_openapi::{
+    api::{
+        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+        apps::v1::{ControllerRevision, Deployment},
+        authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+        coordination::v1::Lease,
+        core::v1::{ConfigMap, Secret},
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use shop_crds::{GROUP, ShopService, names};
+
+use super::{ClientError, Cluster, ask, pages};
+
+/// Who changed a field, in `managedFields`.
+const MANAGER: &str = "kubectl-shop";
+/// The operator's Deployment.
+const OPERATOR: &str = "app.kubernetes.io/name=shopkeeper,app.kubernetes.io/component=operator";
+
+/// Name of the operator's Lease.
+const LEASE: &str = "shopkeeper";
+
+/// A right, as RBAC has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// The verb.
+    pub verb: &'static str,
+    /// The group; empty: Kubernetes' core.
+    pub group: &'static str,
+    /// The resource.
+    pub resource: &'static str,
+}
+
+impl Right {
+    /// On a kind of Shopkeeper's.
+    pub const fn of(verb: &'static str, resource: &'static str) -> Self {
+        Self { verb, group: GROUP, resource }
+    }
+}
+
+impl Cluster {
+    /// Asks for another image, if the service is still the one that was read; what it is then.
+    pub async fn set_image(&self, service: &ShopService, image: &str) -> Result<ShopService, ClientError> {
+        let api: Api<ShopService> = Api::namespaced(self.client.clone(), &self.namespace);
+        let name = service.metadata.name.clone().unwrap_or_default();
+        let patch = json!({
+            "metadata": {"resourceVersion": service.metadata.resource_version}, "spec": {"image": image},
+        });
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        ask("change the ShopService", api.patch(&name, &parameters, &Patch::Merge(&patch))).await
+    }
+
+    /// The record of a revision.
+    pub async fn revision(
+        &self,
+        service: &str,
+        number: i64,
+    ) -> Result<Option<ControllerRevision>, ClientError> {
+        let api: Api<ControllerRevision> = Api::namespaced(self.client.clone(), &self.namespace);
+        ask("read the ControllerRevision", api.get_opt(&names::revision(service, number))).await
+    }
+
+    /// A `ConfigMap`.
+    pub async fn config_map(&self, name: &str) -> Result<Option<ConfigMap>, ClientError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        ask("read the ConfigMap", api.get_opt(name)).await
+    }
+
+    /// A `Secret`.
+    pub async fn secret(&self, name: &str) -> Result<Option<Secret>, ClientError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        ask("read the Secret", api.get_opt(name)).await
+    }
+
+    /// Deployments of the operator, wherever they are.
+    pub async fn operators(&self) -> Result<Vec<Deployment>, ClientError> {
+        let api: Api<Deployment> = Api::all(self.client.clone());
+        pages("list Deployments of all namespaces", &api, ListParams::default().labels(OPERATOR)).await
+    }
+
+    /// A `CustomResourceDefinition`.
+    pub async fn definition(&self, name: &str) -> Result<Option<CustomResourceDefinition>, ClientError> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        ask("read the CustomResourceDefinition", api.get_opt(name)).await
+    }
+
+    /// A `ValidatingAdmissionPolicy`, and the binding of the same name.
+    pub async fn policy(
+        &self,
+        name: &str,
+    ) -> Result<(Option<ValidatingAdmissionPolicy>, Option<ValidatingAdmissionPolicyBinding>), ClientError>
+    {
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.client.clone());
+        tokio::try_join!(
+            ask("read the ValidatingAdmissionPolicy", policies.get_opt(name)),
+            ask("read the ValidatingAdmissionPolicyBinding", bindings.get_opt(name))
+        )
+    }
+
+    /// The operator's Lease.
+    pub async fn lease(&self, namespace: &str) -> Result<Option<Lease>, ClientError> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        ask("read the Lease", api.get_opt(LEASE)).await
+    }
+
+    /// Whether the user has a right in the namespace.
+    pub async fn may(&self, right: Right) -> Result<bool, ClientError> {
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let attributes = ResourceAttributes {
+            namespace: Some(self.namespace.clone()),
+            verb: Some(right.verb.to_owned()),
+            group: Some(right.group.to_owned()),
+            resource: Some(right.resource.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(attributes),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let answer = ask("ask for your rights", api.create(&PostParams::default(), &review)).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+}
