@@ -22,6 +22,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// What becomes of access log lines.
     pub access_log: AccessLogSetting,
+    /// The pod's name, empty if it is not known: only where counting begins depends on it.
+    pub pod: String,
 }
 
 /// What becomes of access log lines.
@@ -56,6 +58,8 @@ const NAMESPACE: &str = "SHOP_NAMESPACE";
 const SERVICE: &str = "SHOP_SERVICE";
 const SERVICE_UID: &str = "SHOP_SERVICE_UID";
 const REVISION: &str = "SHOP_REVISION";
+/// Set by the container runtime: the pod's name.
+const HOSTNAME: &str = "HOSTNAME";
 const ACCESS_LOG: &str = "SHOP_ACCESS_LOG";
 const ACCESS_LOG_SAMPLE: &str = "SHOP_ACCESS_LOG_SAMPLE";
 
@@ -90,6 +94,7 @@ impl Settings {
             inbound,
             admin,
             access_log: access_log(&variable)?,
+            pod: variable(HOSTNAME).unwrap_or_default(),
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{Config, watch};
 use crate::drain::DrainControl;
 use crate::inbound::{self, Proxy};
 use crate::settings::Settings;
-use crate::telemetry::{AccessLog, Metrics, Telemetry};
+use crate::telemetry::{AccessLog, Metrics, Telemetry, Window};
 use crate::{control, telemetry};
 
 /// Connections that may wait to be accepted.
@@ -64,6 +64,7 @@ impl Sidecar {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let telemetry = Arc::new(Telemetry {
             metrics: Metrics::new().map_err(StartError::Metrics)?,
+            window: Window::default(),
             access_log: AccessLog::start(settings.access_log).map_err(StartError::AccessLog)?,
             clock: Clock::start(),
         });

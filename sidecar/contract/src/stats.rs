@@ -27,6 +27,9 @@ pub struct Stats {
     pub idle_ms: Option<i64>,
     /// Whether the pod drains.
     pub draining: bool,
+    /// Requests that another revision should have answered, and none of its pods did: in no pod's `window`.
+    #[serde(default)]
+    pub lost: i64,
     /// Users' requests that ended here, since the sidecar started; absent: by a sidecar that does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<RevisionCounters>,

@@ -6,3 +6,4 @@
 pub mod balance;
 pub mod drain;
 pub mod split;
+pub mod sticky;

@@ -148,7 +148,8 @@ impl Admin {
             errors: count(&metrics.errors),
             idle_ms: self.proxy.idle_for().map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)),
             draining: self.drain.is_draining(),
-            window: None,
+            lost: count(&metrics.hand_over_lost),
+            window: Some(self.telemetry.window.read()),
             mirrored: None,
         }
     }

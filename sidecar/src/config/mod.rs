@@ -15,16 +15,22 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use shop_contract::{Acknowledgement, Document, Endpoints, Identity, Push, document_hash};
+use shop_flow::split::Sum;
 use tokio::sync::watch as channel;
 
+use crate::choice::Choice;
 use crate::handover::MacKeys;
 use crate::settings::Settings;
 use crate::telemetry::{RevisionMetrics, Telemetry};
-use crate::upstream::{Upstream, hand_off::Route};
+use crate::upstream::Upstream;
+use crate::upstream::hand_off::{Route, Targets};
 use accept::{Refusal, Verdict};
 
 /// How long connecting to the app may take: it is on the same host, so only a full backlog makes it wait.
 const CONNECT: Duration = Duration::from_secs(1);
+
+/// Tells the pod's sums apart.
+const HANDED: u64 = 1;
 
 /// A document in use, and all that follows from it.
 #[derive(Debug)]
@@ -71,6 +77,8 @@ pub struct Config {
     keys: PathBuf,
     kept: PathBuf,
     telemetry: Arc<Telemetry>,
+    /// Of the requests that may be handed over.
+    handed: Arc<Sum>,
     current: ArcSwapOption<Snapshot>,
     /// Held while something new is checked and put in place, so that two pushes cannot overtake one another.
     accepting: Mutex<()>,
@@ -86,6 +94,7 @@ impl Config {
             keys: settings.keys_dir.clone(),
             kept: settings.state_dir.clone(),
             telemetry,
+            handed: Arc::new(Sum::for_pod(&settings.pod, HANDED)),
             current: ArcSwapOption::empty(),
             accepting: Mutex::new(()),
             changed: channel::channel(()).0,
@@ -217,11 +226,15 @@ impl Config {
         let app = SocketAddr::from((Ipv4Addr::LOCALHOST, document.app.port));
         let local =
             before.filter(|before| before.local.address() == app).map(|before| Arc::clone(&before.local));
+        let addresses = |revision: i64| {
+            let fitting = endpoints.as_ref().filter(|endpoints| endpoints.to_revision == revision);
+            fitting.map_or(&[] as &[SocketAddr], |endpoints| &endpoints.addresses)
+        };
         let hand_off = document.hand_off.as_ref().map(|hand_off| {
-            let fitting =
-                endpoints.as_ref().filter(|endpoints| endpoints.to_revision == hand_off.to_revision);
-            let addresses = fitting.map_or(&[] as &[SocketAddr], |endpoints| &endpoints.addresses);
-            Route::new(hand_off, addresses, before.and_then(|before| before.hand_off.as_ref()))
+            let before = before.and_then(|before| before.hand_off.as_ref()).map(|route| &route.targets);
+            let to = hand_off.to_revision;
+            let targets = Targets::new(to, &hand_off.fallback, addresses(to), before);
+            Route::new(hand_off, Choice::new(hand_off, Arc::clone(&self.handed)), targets)
         });
         self.telemetry.metrics.generation.set(document.generation);
         let snapshot = Snapshot {

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use shop_contract::headers::REASON;
+use shop_contract::{headers::REASON, reasons};
 
 use super::Proxy;
 use super::io::Link;
@@ -21,6 +21,21 @@ use crate::upstream::Lease;
 
 /// Status of a request whose caller went away before the answer began; it is only counted, never sent.
 const GONE: u16 = 499;
+/// Statuses of gRPC that are the server's fault: `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
+const GRPC_FAILURES: [&[u8]; 5] = [b"2", b"4", b"13", b"14", b"15"];
+
+/// Which revisions had to do with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Only this one.
+    Own,
+    /// Another one handed it to this one.
+    TakenOver,
+    /// Another one answers.
+    HandedOver,
+    /// Another one should have answered, and none of its pods did.
+    Lost,
+}
 
 /// One request from its head to the end of its answer. Counted when it is dropped, however it ends.
 #[derive(Debug)]
@@ -39,9 +54,12 @@ pub(super) struct Flight {
     pub(super) request_id: Option<HeaderValue>,
     /// Of the answer.
     pub(super) status: u16,
-    /// Whether another revision answers.
-    pub(super) handed_over: bool,
-    taken_over: bool,
+    /// Which revisions had to do with it.
+    pub(super) way: Way,
+    /// Whether the answer was not what its status says: cut off, or a gRPC call that failed.
+    failed: bool,
+    /// Whether a gRPC call has told its status.
+    told: bool,
     reason: Option<&'static str>,
 }
 
@@ -67,16 +85,50 @@ impl Flight {
             trace: request.headers().get("traceparent").cloned(),
             request_id: None,
             status: GONE,
-            handed_over: false,
-            taken_over: false,
+            way: Way::Own,
+            failed: false,
+            told: false,
             reason: None,
         }
     }
 
     /// Another revision handed the request over.
     pub(super) fn taken_over(&mut self) {
-        self.taken_over = true;
+        self.way = Way::TakenOver;
         self.proxy.telemetry.metrics.taken_over.inc();
+    }
+
+    /// The head of an answer has come.
+    pub(super) fn answered<B>(&mut self, response: &Response<B>) {
+        self.status = response.status().as_u16();
+        self.note_grpc_status(response.headers());
+    }
+
+    /// A gRPC call tells its status in trailers, or in the head when it has no message.
+    fn note_grpc_status(&mut self, fields: &HeaderMap) {
+        if self.spoken == Spoken::Grpc
+            && let Some(status) = fields.get("grpc-status")
+        {
+            self.told = true;
+            self.failed |= GRPC_FAILURES.contains(&status.as_bytes());
+        }
+    }
+
+    /// The answer was passed on to its end.
+    fn complete(&mut self) {
+        // A stream that ends without a status is UNKNOWN to its caller.
+        self.failed |= self.spoken == Spoken::Grpc && self.status == 200 && !self.told;
+    }
+
+    /// Counts it among the requests that this pod answered. What is no fault or merit of its app is left out: requests
+    /// that make no sense, callers that went away, and pods of another revision that did not answer.
+    fn count_in_window(&self, took: Duration) {
+        let senseless = matches!(self.reason, Some(reasons::BAD_REQUEST | reasons::NOT_SUPPORTED));
+        if self.way == Way::Lost || senseless || self.status == GONE {
+            return;
+        }
+        let took = (self.spoken != Spoken::WebSocket).then_some(took);
+        self.proxy.telemetry.window.count(self.failed || self.status >= 500, took);
     }
 
     /// Answers by the sidecar itself.
@@ -102,9 +154,13 @@ impl Drop for Flight {
         let metrics = &telemetry.metrics;
         metrics.in_flight.dec();
         self.link.request_ended();
-        if self.handed_over {
+        if self.way == Way::HandedOver {
             metrics.handed_over.inc();
         } else {
+            self.count_in_window(took);
+            if self.way == Way::Lost {
+                metrics.hand_over_lost.inc();
+            }
             metrics.served.inc();
             if self.status >= 500 {
                 metrics.errors.inc();
@@ -132,8 +188,8 @@ impl Drop for Flight {
             service: Arc::clone(&snapshot.service),
             revision: snapshot.document.identity.revision,
             colour: snapshot.document.colour.as_str(),
-            handed_over: self.handed_over,
-            taken_over: self.taken_over,
+            handed_over: self.way == Way::HandedOver,
+            taken_over: self.way == Way::TakenOver,
             reason: self.reason,
         });
         if !logged {
@@ -171,7 +227,9 @@ impl AnswerBody {
         if let Some(lease) = self.lease.take() {
             lease.finish();
         }
-        self.flight = None;
+        if let Some(mut flight) = self.flight.take() {
+            flight.complete();
+        }
     }
 }
 
@@ -188,6 +246,15 @@ impl Body for AnswerBody {
             Inner::Own(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
             Inner::Stream(body) => Pin::new(body).poll_frame(context),
         };
+        match (&polled, &mut this.flight) {
+            (Poll::Ready(Some(Err(_))), Some(flight)) => flight.failed = true,
+            (Poll::Ready(Some(Ok(frame))), Some(flight)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    flight.note_grpc_status(trailers);
+                }
+            }
+            _ => {}
+        }
         if matches!(polled, Poll::Ready(None)) {
             this.finish();
         }

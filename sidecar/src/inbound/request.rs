@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use shop_contract::{Protocol, Role, headers::HANDOVER, reasons};
 
-use super::answer::{AnswerBody, Flight};
+use super::answer::{AnswerBody, Flight, Way};
 use super::io::Link;
 use super::tunnel::{self, Tunnel};
 use super::{Proxy, headers};
@@ -131,7 +131,10 @@ async fn pass_on(
         if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
     let far_wire = if is_http2 { Wire::Http2 } else { Wire::Http1 };
     let hand_over = !was_handed_over
-        && snapshot.hand_off.as_ref().is_some_and(super::super::upstream::hand_off::Route::takes_next);
+        && snapshot
+            .hand_off
+            .as_ref()
+            .is_some_and(|route| route.choice.takes(outbound.request.headers(), caller.client));
     let sent = if hand_over {
         hand_off(proxy, snapshot, outbound, far_wire, local_wire, caller.client, &mut flight).await
     } else {
@@ -139,7 +142,7 @@ async fn pass_on(
     };
     match sent {
         Ok(Answered { mut response, lease }) => {
-            flight.status = response.status().as_u16();
+            flight.answered(&response);
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 let Some(client) = client_end else {
                     return flight.refuse(StatusCode::BAD_GATEWAY, reasons::APP_RESET);
@@ -163,6 +166,9 @@ async fn pass_on(
         }
         Err(Unanswered { failure: Failure::Reset, .. }) => {
             flight.refuse(StatusCode::BAD_GATEWAY, reasons::APP_RESET)
+        }
+        Err(Unanswered { failure: Failure::Caller, .. }) => {
+            flight.refuse(StatusCode::BAD_REQUEST, reasons::BAD_REQUEST)
         }
     }
 }
@@ -216,17 +222,25 @@ async fn hand_off(
     let mut newest = Arc::clone(snapshot);
     // An abort in the meantime takes the route away: then the request is answered here.
     while let Some(route) = &newest.hand_off {
-        let seal = handover::seal(&newest.keys, &newest.document.identity, route.to_revision, client);
+        let seal = handover::seal(&newest.keys, &newest.document.identity, route.targets.to_revision, client);
         outbound.request.headers_mut().insert(HANDOVER_NAME, seal);
-        let unanswered = match route.send(outbound, far_wire, &proxy.telemetry).await {
+        let telemetry = &proxy.telemetry;
+        let failures = &telemetry.metrics.hand_off_failures;
+        let unanswered = match route.targets.send(outbound, far_wire, telemetry, failures).await {
             Ok(answered) => {
-                flight.handed_over = true;
+                flight.way = Way::HandedOver;
                 return Ok(answered);
             }
             Err(unanswered) => unanswered,
         };
-        let Some(unsent) = unanswered.unsent else { return Err(unanswered) };
+        let Some(unsent) = unanswered.unsent else {
+            if unanswered.failure != Failure::Caller {
+                flight.way = Way::Lost;
+            }
+            return Err(unanswered);
+        };
         if !route.may_serve_locally && proxy.telemetry.clock.now() >= deadline {
+            flight.way = Way::Lost;
             return Err(Unanswered { unsent: None, ..unanswered });
         }
         outbound = *unsent;

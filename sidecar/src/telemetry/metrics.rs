@@ -65,6 +65,8 @@ pub struct Metrics {
     pub taken_over: IntCounter,
     /// See [`table::HAND_OFF_FAILURES`].
     pub hand_off_failures: IntCounter,
+    /// See [`table::HAND_OVER_LOST`].
+    pub hand_over_lost: IntCounter,
     /// See [`table::GENERATION`].
     pub generation: IntGauge,
     /// See [`table::LOG_DROPPED`].
@@ -118,6 +120,7 @@ impl Metrics {
             handed_over: counter(&registry, table::HANDED_OVER)?,
             taken_over: counter(&registry, table::TAKEN_OVER)?,
             hand_off_failures: counter(&registry, table::HAND_OFF_FAILURES)?,
+            hand_over_lost: counter(&registry, table::HAND_OVER_LOST)?,
             generation: gauge(&registry, table::GENERATION)?,
             log_dropped: counter(&registry, table::LOG_DROPPED)?,
             draining: gauge(&registry, table::DRAINING)?,

@@ -4,9 +4,11 @@ pub mod access_log;
 pub mod log;
 pub mod metrics;
 pub mod table;
+pub mod window;
 
 pub use access_log::AccessLog;
 pub use metrics::{Metrics, RevisionMetrics};
+pub use window::Window;
 
 use crate::clock::Clock;
 
@@ -15,6 +17,8 @@ use crate::clock::Clock;
 pub struct Telemetry {
     /// Counters and gauges.
     pub metrics: Metrics,
+    /// Users' requests that this pod answered.
+    pub window: Window,
     /// One line per request, sampled.
     pub access_log: AccessLog,
     /// The clock of durations.

@@ -106,6 +106,13 @@ pub const HAND_OFF_FAILURES: Metric = metric(
     &[],
     "Attempts to hand a request to an address of another revision that failed",
 );
+/// Requests that the other revision owes an answer.
+pub const HAND_OVER_LOST: Metric = metric(
+    "shop_sidecar_hand_over_lost_total",
+    Kind::Counter,
+    &[],
+    "Requests that another revision should have answered, and none of its pods did",
+);
 /// Answers by the sidecar itself.
 pub const SELF_ANSWERED: Metric = metric(
     "shop_sidecar_self_answered_total",
@@ -139,7 +146,7 @@ pub const DRAINING: Metric =
     metric("shop_sidecar_draining", Kind::Gauge, &[], "1 while the pod drains, else 0");
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 15] = [
+pub const ALL: [Metric; 16] = [
     REQUESTS,
     DURATION,
     IN_FLIGHT,
@@ -150,6 +157,7 @@ pub const ALL: [Metric; 15] = [
     HANDED_OVER,
     TAKEN_OVER,
     HAND_OFF_FAILURES,
+    HAND_OVER_LOST,
     SELF_ANSWERED,
     GENERATION,
     CONFIG_REFUSED,

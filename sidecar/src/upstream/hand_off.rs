@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus::IntCounter;
 use shop_contract::HandOff;
 use shop_flow::balance;
-use shop_flow::split::Split;
 
 use super::{Answered, Failure, Outbound, Unanswered, Upstream, Wire};
+use crate::choice::Choice;
 use crate::telemetry::Telemetry;
 
 /// How long connecting to another pod may take; in a cluster it takes well under a millisecond.
@@ -23,68 +24,73 @@ const RESOLVE: Duration = Duration::from_millis(500);
 /// Where a share of requests goes.
 #[derive(Debug)]
 pub struct Route {
-    /// The revision that answers.
-    pub to_revision: i64,
     /// Whether a request that cannot be handed over is served here.
     pub may_serve_locally: bool,
-    split: Arc<Split>,
-    targets: Vec<Arc<Upstream>>,
-    fallback: Arc<Fallback>,
+    /// Which requests go there.
+    pub choice: Choice,
+    /// The revision that answers.
+    pub targets: Targets,
 }
 
 impl Route {
-    /// The route of a document. `addresses` are the pushed ones of the same revision; connections and counts of the route
-    /// before are used on.
-    pub fn new(hand_off: &HandOff, addresses: &[SocketAddr], before: Option<&Self>) -> Self {
-        let before = before.filter(|before| before.to_revision == hand_off.to_revision);
-        let split = before
-            .filter(|before| before.split.share() == hand_off.share)
-            .map(|before| Arc::clone(&before.split));
-        let fallback = before
-            .filter(|before| before.fallback.host == hand_off.fallback)
+    /// The route of a document.
+    pub fn new(hand_off: &HandOff, choice: Choice, targets: Targets) -> Self {
+        Self { may_serve_locally: hand_off.may_serve_locally, choice, targets }
+    }
+}
+
+/// Pods of another revision, and the Service that leads to them.
+#[derive(Debug)]
+pub struct Targets {
+    /// Their revision.
+    pub to_revision: i64,
+    pushed: Vec<Arc<Upstream>>,
+    fallback: Arc<Fallback>,
+}
+
+impl Targets {
+    /// Pods of `to_revision` at `addresses`, which have been pushed, or behind `fallback`. Connections of `before` are used on.
+    pub fn new(to_revision: i64, fallback: &str, addresses: &[SocketAddr], before: Option<&Self>) -> Self {
+        let before = before.filter(|before| before.to_revision == to_revision);
+        let resolved = before
+            .filter(|before| before.fallback.host == fallback)
             .map(|before| Arc::clone(&before.fallback));
-        let known = before.map_or(&[] as &[Arc<Upstream>], |before| &before.targets);
+        let known = before.map_or(&[] as &[Arc<Upstream>], |before| &before.pushed);
         let target = |address: &SocketAddr| {
             let known = known.iter().find(|target| target.address() == *address);
             known.map_or_else(|| Arc::new(Upstream::new(*address, CONNECT)), Arc::clone)
         };
         Self {
-            to_revision: hand_off.to_revision,
-            may_serve_locally: hand_off.may_serve_locally,
-            split: split.unwrap_or_else(|| Arc::new(Split::new(hand_off.share))),
-            targets: addresses.iter().map(target).collect(),
-            fallback: fallback.unwrap_or_else(|| Arc::new(Fallback::new(hand_off.fallback.clone()))),
+            to_revision,
+            pushed: addresses.iter().map(target).collect(),
+            fallback: resolved.unwrap_or_else(|| Arc::new(Fallback::new(fallback.to_owned()))),
         }
     }
 
-    /// Counts a request, and says whether it is one to hand over.
-    pub fn takes_next(&self) -> bool {
-        self.split.next()
-    }
-
     /// Sends a request to the less loaded of two pushed addresses, to another one if it was not sent, and at last to the
-    /// fallback.
+    /// fallback. `failures` counts attempts that failed.
     pub async fn send(
         &self,
         mut outbound: Outbound,
         wire: Wire,
         telemetry: &Telemetry,
+        failures: &IntCounter,
     ) -> Result<Answered, Unanswered> {
-        for _ in 0..TRIES.min(self.targets.len()) {
+        for _ in 0..TRIES.min(self.pushed.len()) {
             let now = telemetry.clock.now();
             let load = |index: usize| {
                 let idle = balance::Load { in_flight: 0, avoided: true };
-                self.targets.get(index).map_or(idle, |target| target.load(now))
+                self.pushed.get(index).map_or(idle, |target| target.load(now))
             };
-            let picked = balance::pick(self.targets.len(), rand::random(), load);
-            let Some(target) = picked.and_then(|index| self.targets.get(index)) else { break };
-            outbound = match attempt(target, outbound, wire, telemetry).await? {
+            let picked = balance::pick(self.pushed.len(), rand::random(), load);
+            let Some(target) = picked.and_then(|index| self.pushed.get(index)) else { break };
+            outbound = match attempt(target, outbound, wire, telemetry, failures).await? {
                 Attempt::Answered(answered) => return Ok(answered),
                 Attempt::Unsent(outbound) => *outbound,
             };
         }
         for target in self.fallback.targets().await {
-            outbound = match attempt(&target, outbound, wire, telemetry).await? {
+            outbound = match attempt(&target, outbound, wire, telemetry, failures).await? {
                 Attempt::Answered(answered) => return Ok(answered),
                 Attempt::Unsent(outbound) => *outbound,
             };
@@ -103,15 +109,17 @@ async fn attempt(
     outbound: Outbound,
     wire: Wire,
     telemetry: &Telemetry,
+    failures: &IntCounter,
 ) -> Result<Attempt, Unanswered> {
     match target.send(outbound, wire).await {
         Ok(answered) => {
             target.succeeded();
             Ok(Attempt::Answered(answered))
         }
+        Err(unanswered) if unanswered.failure == Failure::Caller => Err(unanswered),
         Err(unanswered) => {
             target.failed(telemetry.clock.now());
-            telemetry.metrics.hand_off_failures.inc();
+            failures.inc();
             match unanswered.unsent {
                 Some(outbound) => Ok(Attempt::Unsent(outbound)),
                 None => Err(Unanswered { unsent: None, ..unanswered }),

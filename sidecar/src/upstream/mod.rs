@@ -1,5 +1,6 @@
 //! Connections towards an app, this pod's own or another revision's: one [`Upstream`] per address.
 
+mod caller_body;
 pub mod hand_off;
 mod http1;
 mod http2;
@@ -34,6 +35,9 @@ pub enum Failure {
     /// The connection ended before the answer began.
     #[error("the connection ended before an answer began")]
     Reset,
+    /// The caller went away before the end of its body: nobody is there for an answer, and nobody's fault but its own.
+    #[error("the caller went away before the end of its body")]
+    Caller,
 }
 
 /// A request that was not answered.
@@ -90,16 +94,24 @@ impl Upstream {
     pub async fn send(self: &Arc<Self>, outbound: Outbound, wire: Wire) -> Result<Answered, Unanswered> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let mut lease = Lease { upstream: Arc::clone(self), connection: None };
-        let (response, connection) = match wire {
+        let gone = outbound.gone();
+        let sent = match wire {
             Wire::Http1 => {
-                let (response, sender) = self.http1.send(outbound).await?;
-                (response, Connection::Http1(sender))
+                let sent = self.http1.send(outbound).await;
+                sent.map(|(response, sender)| (response, Connection::Http1(sender)))
             }
             Wire::Http2 => {
-                let (response, stream) = self.http2.send(outbound).await?;
-                (response, Connection::Http2(stream))
+                let sent = self.http2.send(outbound).await;
+                sent.map(|(response, stream)| (response, Connection::Http2(stream)))
             }
         };
+        let (response, connection) = sent.map_err(|unanswered| {
+            if gone.is_some_and(|gone| gone.is_gone()) {
+                Unanswered { failure: Failure::Caller, unsent: None }
+            } else {
+                unanswered
+            }
+        })?;
         lease.connection = Some(connection);
         Ok(Answered { response, lease })
     }

@@ -12,6 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::Wire;
+use super::caller_body::{CallerBody, Gone};
 
 /// Bytes of a body that are kept for sending them again.
 const KEPT: usize = 64 * 1024;
@@ -45,6 +46,15 @@ impl Outbound {
         self.request.uri().clone_into(request.uri_mut());
         self.request.headers().clone_into(request.headers_mut());
         Self { request, host: self.host.clone() }
+    }
+
+    /// Tells later whether the caller went away before the end of its body; `None` without a body.
+    pub fn gone(&self) -> Option<Gone> {
+        match self.request.body() {
+            Body::Empty => None,
+            Body::Stream(body) => Some(body.gone()),
+            Body::Replay(body) => Some(body.gone.clone()),
+        }
     }
 
     /// Gives the head the form of a protocol: HTTP/1 names the host in a header, HTTP/2 in the URI.
@@ -85,14 +95,14 @@ pub enum Body {
     /// None.
     Empty,
     /// The caller's, as it comes.
-    Stream(Incoming),
+    Stream(CallerBody),
     /// The caller's, with its beginning kept.
     Replay(Replay),
 }
 
 impl From<Incoming> for Body {
     fn from(body: Incoming) -> Self {
-        if body.is_end_stream() { Self::Empty } else { Self::Stream(body) }
+        if body.is_end_stream() { Self::Empty } else { Self::Stream(CallerBody::new(body)) }
     }
 }
 
@@ -135,11 +145,12 @@ pub struct Replay {
     /// Frames that this attempt has still to repeat.
     repeated: VecDeque<Bytes>,
     length: SizeHint,
+    gone: Gone,
 }
 
 #[derive(Debug)]
 struct Source {
-    body: Incoming,
+    body: CallerBody,
     kept: Vec<Bytes>,
     bytes: usize,
     /// More was read than is kept, or trailers were.
@@ -148,15 +159,15 @@ struct Source {
 
 impl Replay {
     /// Keeps the beginning of a body.
-    pub fn new(body: Incoming) -> Self {
-        let length = body.size_hint();
+    pub fn new(body: CallerBody) -> Self {
+        let (length, gone) = (body.size_hint(), body.gone());
         let source = Source { body, kept: Vec::new(), bytes: 0, lost: false };
-        Self { source: Arc::new(Mutex::new(source)), repeated: VecDeque::new(), length }
+        Self { source: Arc::new(Mutex::new(source)), repeated: VecDeque::new(), length, gone }
     }
 
     /// A handle that can begin the body again.
     pub fn handle(&self) -> ReplayHandle {
-        ReplayHandle { source: Arc::clone(&self.source), length: self.length }
+        ReplayHandle { source: Arc::clone(&self.source), length: self.length, gone: self.gone.clone() }
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
@@ -196,6 +207,7 @@ impl Replay {
 pub struct ReplayHandle {
     source: Arc<Mutex<Source>>,
     length: SizeHint,
+    gone: Gone,
 }
 
 impl ReplayHandle {
@@ -208,6 +220,6 @@ impl ReplayHandle {
             }
             source.kept.iter().cloned().collect()
         };
-        Some(Replay { source: self.source, repeated, length: self.length })
+        Some(Replay { source: self.source, repeated, length: self.length, gone: self.gone })
     }
 }

@@ -216,6 +216,7 @@ impl Pod {
             inbound: any,
             admin: any,
             access_log: AccessLogSetting::Off,
+            pod: String::new(),
         };
         let sidecar = Sidecar::start(settings).expect("started");
         Self { sidecar, document, keys: Arc::clone(keys), config_dir, keys_dir, state_dir, sequence: 0 }
