@@ -32,10 +32,23 @@ pub struct ReleaseDecisionSpec {
     pub service: String,
     /// What is decided.
     pub verb: Verb,
-    /// The revision that is meant. `promote`, `abort` and `retry`: the candidate; `rollback`: the revision to leave, that is the
-    /// active one. A decision for another revision is refused.
+    /// The revision that is meant. `promote`, `abort`, `pause`, `resume` and `retry`: the candidate; `rollback`: the revision to
+    /// leave, that is the active one; `restart`: the active one. A decision for another revision is refused.
     #[schemars(range(min = 1))]
     pub revision: i64,
+    /// `rollback`: the revision to go back to; it must have served users successfully and still be kept. Left out, it is the one
+    /// before. Inside of the ShopService's rollbackWindow it returns at once, outside of it is released like a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub to: Option<i64>,
+    /// `promote`: all steps, pauses and analyses that are left are skipped; ready pods and the sidecars' acknowledgements never
+    /// are. Where more than one person must promote, all of them must ask for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
+    /// `promote`: in a freeze window too; `rollback`: after the contract job too. Where more than one person must promote, all of
+    /// them must ask for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
     /// Image digest that was tested (`sha256:…`). When given, a revision that runs another one is not promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
@@ -47,6 +60,23 @@ pub struct ReleaseDecisionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
+}
+
+impl ReleaseDecisionSpec {
+    /// A decision without anything optional.
+    pub fn new(service: &str, verb: Verb, revision: i64, actor: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            verb,
+            revision,
+            to: None,
+            full: false,
+            force: false,
+            digest: None,
+            actor: actor.to_owned(),
+            reason: None,
+        }
+    }
 }
 
 /// What can be decided.
@@ -61,11 +91,16 @@ pub enum Verb {
     Rollback,
     /// A revision that was aborted or rolled back is tried again.
     Retry,
+    /// The release takes no step forward until it is resumed. An abort works all the same.
+    Pause,
+    /// A paused release goes on.
+    Resume,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Promote, Self::Abort, Self::Rollback, Self::Retry];
+    pub const ALL: [Self; 6] =
+        [Self::Promote, Self::Abort, Self::Rollback, Self::Retry, Self::Pause, Self::Resume];
 
     /// The word for it, which is the verb in RBAC too.
     pub fn as_str(self) -> &'static str {
@@ -74,6 +109,8 @@ impl Verb {
             Self::Abort => "abort",
             Self::Rollback => "rollback",
             Self::Retry => "retry",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
         }
     }
 }

@@ -70,6 +70,8 @@ reasons! {
     KeepingOld,
     /// The old revision still has requests or connections.
     Draining,
+    /// Somebody paused the release.
+    Paused,
     /// The release failed and stays where it is, because onFailure is hold.
     OnHold,
     /// These inputs were aborted or rolled back before; they are not tried again by themselves.

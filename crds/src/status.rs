@@ -177,6 +177,10 @@ pub struct Blocked {
 }
 
 /// A release that runs.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other, as a status lists them"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename_all = "camelCase")]
@@ -221,6 +225,45 @@ pub struct ReleaseState {
     /// Name of the decision that is being carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
+    /// Who paused it, and since when: it takes no step forward until it is resumed. Aborts and rollbacks work all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// Who wants the promotion, as long as more people must.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub approvals: Vec<Approval>,
+    /// Whether it was promoted fully: steps, pauses and analyses that are left are skipped.
+    #[serde(default)]
+    pub full: bool,
+    /// Whether it was promoted, or is gone back with, by force: a freeze does not hold it up.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// That somebody paused a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Paused {
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub since: MicroTime,
+}
+
+/// One person's decision for a promotion that needs several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Approval {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: MicroTime,
+    /// Whether a full promotion was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
+    /// Whether it was asked for by force.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 impl ReleaseState {
@@ -241,6 +284,10 @@ impl ReleaseState {
             healthy_since: None,
             succeeded: None,
             decision: None,
+            paused: None,
+            approvals: Vec::new(),
+            full: false,
+            force: false,
         }
     }
 }

@@ -264,6 +264,26 @@ fn decision() -> Vec<Rule> {
             "self == oldSelf".into(),
             "a decision is kept as it was made: create another one instead of changing it",
         ),
+        rule(
+            "spec",
+            "!has(self.to) || self.verb == 'rollback'".into(),
+            "spec.to says where a rollback goes: write it with verb: rollback, or leave it out",
+        ),
+        rule(
+            "spec",
+            "!has(self.to) || self.to != self.revision".into(),
+            "spec.revision is left and spec.to is gone back to: write another number in spec.to, or leave it out",
+        ),
+        rule(
+            "spec",
+            "!has(self.full) || !self.full || self.verb == 'promote'".into(),
+            "spec.full says how a promotion goes: write it with verb: promote, or leave it out",
+        ),
+        rule(
+            "spec",
+            "!has(self.force) || !self.force || self.verb in ['promote', 'rollback']".into(),
+            "spec.force overrides what holds up a promotion or a rollback: write it with verb: promote or rollback, or leave it out",
+        ),
         rule("spec.service", format!("self.matches({NAME})"), "write the name of a ShopService, as in order"),
         rule(
             "spec.digest",

@@ -20,6 +20,11 @@ pub struct Release {
     /// by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promote_after: Option<Span>,
+    /// How many different people must decide `promote` before it counts; default 1. Whom the cluster lets promote is a matter of
+    /// RBAC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5))]
+    pub approvals: Option<i32>,
     /// A revision is cut after this long without a further change of spec or config; default 2s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<Span>,
@@ -103,6 +108,8 @@ pub struct Drain {
 pub mod defaults {
     use crate::Span;
 
+    /// `approvals`.
+    pub const APPROVALS: usize = 1;
     /// `settle`.
     pub const SETTLE: Span = Span::secs(2);
     /// `preview.replicas`.
@@ -120,6 +127,11 @@ pub mod defaults {
 }
 
 impl Release {
+    /// `approvals` or its default.
+    pub fn approvals(&self) -> usize {
+        self.approvals.and_then(|approvals| usize::try_from(approvals).ok()).unwrap_or(defaults::APPROVALS)
+    }
+
     /// `settle` or its default.
     pub fn settle(&self) -> Span {
         self.settle.unwrap_or(defaults::SETTLE)

@@ -45,12 +45,8 @@ impl Shop {
     /// Writes down a decision; says its name.
     pub async fn decide_only(&self, verb: Verb, revision: i64, why: &str) -> Result<String> {
         let spec = ReleaseDecisionSpec {
-            service: self.name.clone(),
-            verb,
-            revision,
-            digest: None,
-            actor: self.actor.clone(),
             reason: Some(why.to_owned()),
+            ..ReleaseDecisionSpec::new(&self.name, verb, revision, &self.actor)
         };
         let mut decision = ReleaseDecision::new("", spec);
         decision.metadata.name = None;

@@ -326,15 +326,7 @@ mod tests {
 
     #[test]
     fn decision_names_say_what_they_are_and_differ() {
-        let (service, verb) = ("order".to_owned(), Verb::Promote);
-        let spec = ReleaseDecisionSpec {
-            service,
-            verb,
-            revision: 7,
-            digest: None,
-            actor: "ann".into(),
-            reason: None,
-        };
+        let spec = ReleaseDecisionSpec::new("order", Verb::Promote, 7, "ann");
         let (one, other) = (decision_name(&spec), decision_name(&spec));
         assert!(one.starts_with("order-promote-r7-") && one.len() == "order-promote-r7-".len() + 8, "{one}");
         assert_ne!(one, other);

@@ -226,6 +226,7 @@ pub fn followed(
     let now = match followed.verb {
         Verb::Promote | Verb::Retry => forward(followed, outcome, status),
         Verb::Abort | Verb::Rollback => back(followed, status),
+        Verb::Pause | Verb::Resume => verdict(State::Done, sentence(status)),
     };
     // An accepted decision is refused in the end when its release was undone: that is the better answer.
     let undone = matches!(now.state, State::Aborted | State::Superseded);
@@ -370,7 +371,9 @@ fn refusal(decision: Option<&ReleaseDecisionStatus>) -> Verdict {
 pub fn offered(verb: Verb, status: &ShopServiceStatus) -> Option<(i64, &'static str)> {
     match verb {
         Verb::Promote => None,
-        Verb::Abort => status.candidate.as_ref().map(|candidate| (candidate.revision, "the candidate")),
+        Verb::Abort | Verb::Pause | Verb::Resume => {
+            status.candidate.as_ref().map(|candidate| (candidate.revision, "the candidate"))
+        }
         Verb::Rollback => active(status).map(|active| (active, "the active one")),
         Verb::Retry => {
             let held = status.release.as_ref().map(|release| (release.held, release.to));

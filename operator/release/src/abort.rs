@@ -31,6 +31,9 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, reason: Reason, message:
     });
     release.failing = None;
     release.held = false;
+    release.paused = None;
+    release.approvals.clear();
+    release.full = false;
     release.succeeded = None;
     release.healthy_since = None;
     let returning = release.returning;

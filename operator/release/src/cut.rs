@@ -180,7 +180,7 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, number: i64, returning: 
         returning: returning.is_some(),
         straight,
         waiting_since: Some(view.micro()),
-        promoted_by: returning.map(str::to_owned).or_else(|| straight.then(window)),
+        promoted_by: straight.then(|| returning.map_or_else(window, str::to_owned)),
         ..ReleaseState::begun(from, number, &view.micro())
     });
     if from.is_some() {

@@ -1,14 +1,21 @@
 //! What people decide: taken once, for one revision, and answered.
+//!
+//! A plan writes the status before the answers, and the answers oldest first. So what is not answered yet when a plan fails is
+//! always the end of the row, and taking that end once more comes to the same status.
+
+mod back;
+mod forward;
+mod pause;
 
 use std::time::Duration;
 
 use shop_crds::{
     DecisionOutcome, Reason, ReleaseDecisionStatus, Verb,
-    status::{Phase, ReleaseState, RevisionOutcome, RevisionResult},
+    status::{Phase, ReleaseState, RevisionResult},
 };
 
 use crate::{
-    abort, cut,
+    cut,
     observed::Decision,
     view::{Draft, View, active, after, revision_state},
     write::{ObjectKind, ObjectRef, Precondition, Write},
@@ -42,8 +49,9 @@ impl Verdict {
 pub(crate) fn take(view: &View<'_>, draft: &mut Draft) -> Vec<Write> {
     let mut open: Vec<&Decision> =
         view.observed.decisions.iter().filter(|one| outcome(one).is_none()).collect();
-    open.sort_by(|left, right| (left.created, &left.name).cmp(&(right.created, &right.name)));
+    open.sort_by(|left, right| age(left).cmp(&age(right)));
     let mut writes = Vec::new();
+    forward::recount(view, draft);
     for decision in open {
         let taken = draft.release().is_some_and(|release| release.decision.as_ref() == Some(&decision.name));
         let verdict =
@@ -68,24 +76,21 @@ pub(crate) fn take(view: &View<'_>, draft: &mut Draft) -> Vec<Write> {
     writes
 }
 
+/// What decisions are sorted by: when they were made, as far as that is known.
+fn age(decision: &Decision) -> (jiff::Timestamp, Option<u64>, &str) {
+    // Creation times have whole seconds. The version of an object that has no answer is that of its creation.
+    (decision.created, decision.resource_version.parse().ok(), &decision.name)
+}
+
 /// Answers the decisions whose release has got where they wanted it, and removes the oldest answered ones.
 pub(crate) fn finish(view: &View<'_>, draft: &Draft) -> Vec<Write> {
     let mut writes = Vec::new();
     for decision in
         view.observed.decisions.iter().filter(|one| outcome(one) == Some(DecisionOutcome::Accepted))
     {
-        let release = draft.release().filter(|release| release.decision.as_ref() == Some(&decision.name));
-        let verdict = match (decision.spec.verb, release) {
-            (Verb::Promote, Some(release))
-                if release.aborting.is_none() && cut::before_switch(draft.phase()) =>
-            {
-                continue;
-            }
-            (Verb::Promote, Some(_)) if draft.phase() == Phase::Switching => continue,
-            (Verb::Abort | Verb::Rollback, Some(release)) if release.succeeded.is_none() => continue,
-            _ => ended(draft, decision),
-        };
-        writes.push(answer(view, decision, verdict));
+        if !goes_on(draft, decision) {
+            writes.push(answer(view, decision, ended(draft, decision)));
+        }
     }
     let mut answered: Vec<&Decision> = view
         .observed
@@ -102,6 +107,34 @@ pub(crate) fn finish(view: &View<'_>, draft: &Draft) -> Vec<Write> {
     writes
 }
 
+/// Whether the release has not got yet where this decision, which was accepted, wants it.
+fn goes_on(draft: &Draft, decision: &Decision) -> bool {
+    let (revision, phase) = (decision.spec.revision, draft.phase());
+    let Some(release) = draft.release() else { return false };
+    let named = release.decision.as_ref() == Some(&decision.name);
+    match decision.spec.verb {
+        // Several may wait for the same promotion.
+        Verb::Promote => {
+            let same = release.to == revision && !is_older(decision, release);
+            let before = release.aborting.is_none() && cut::before_switch(phase) || phase == Phase::Switching;
+            same && before
+        }
+        Verb::Abort => named && release.succeeded.is_none(),
+        Verb::Rollback => {
+            // Another decision may have moved the release on meanwhile.
+            let returns = release.returning && release.from == Some(revision) && release.aborting.is_none();
+            (named || returns) && release.succeeded.is_none()
+        }
+        Verb::Retry | Verb::Pause | Verb::Resume => false,
+    }
+}
+
+/// Whether the decision was made before the release began.
+fn is_older(decision: &Decision, release: &ReleaseState) -> bool {
+    // A creation time has whole seconds, cut off.
+    after(decision.created, Duration::from_secs(1)) <= release.started.0
+}
+
 /// How an accepted decision ended, now that its release has moved on.
 fn ended(draft: &Draft, decision: &Decision) -> Verdict {
     let revision = decision.spec.revision;
@@ -114,6 +147,7 @@ fn ended(draft: &Draft, decision: &Decision) -> Verdict {
         ),
         (Verb::Promote, _) => Verdict::done(format!("users are with revision {revision}")),
         (Verb::Retry, _) => Verdict::done(format!("revision {revision} was tried again")),
+        (Verb::Pause | Verb::Resume, _) => Verdict::done("it was carried out"),
         (Verb::Abort | Verb::Rollback, _) if active(&draft.status) == Some(revision) => {
             Verdict::refused(Reason::ReleaseAborted, format!("users are still with revision {revision}"))
         }
@@ -143,10 +177,12 @@ fn answer(view: &View<'_>, decision: &Decision, verdict: Verdict) -> Write {
 
 fn judge(view: &View<'_>, draft: &mut Draft, decision: &Decision) -> Verdict {
     match decision.spec.verb {
-        Verb::Promote => promote(view, draft, decision),
-        Verb::Abort => abort(view, draft, decision),
-        Verb::Rollback => rollback(view, draft, decision),
-        Verb::Retry => retry(view, draft, decision),
+        Verb::Promote => forward::promote(view, draft, decision),
+        Verb::Abort => back::abort(view, draft, decision),
+        Verb::Rollback => back::rollback(view, draft, decision),
+        Verb::Retry => forward::retry(view, draft, decision),
+        Verb::Pause => pause::pause(view, draft, decision),
+        Verb::Resume => pause::resume(view, draft, decision),
     }
 }
 
@@ -164,8 +200,7 @@ fn fenced(draft: &Draft, decision: &Decision) -> Result<ReleaseState, Verdict> {
         let message = format!("the candidate is revision {}, not {revision}", release.to);
         return Err(Verdict::refused(Reason::StaleRevision, message));
     }
-    // A creation time has whole seconds, cut off.
-    if after(decision.created, Duration::from_secs(1)) <= release.started.0 {
+    if is_older(decision, release) {
         let message = format!("the decision is older than this release of revision {revision}");
         return Err(Verdict::refused(Reason::StaleRevision, message));
     }
@@ -174,163 +209,4 @@ fn fenced(draft: &Draft, decision: &Decision) -> Result<ReleaseState, Verdict> {
         return Err(Verdict::refused(Reason::NothingToDecide, message));
     }
     Ok(release.clone())
-}
-
-fn promote(view: &View<'_>, draft: &mut Draft, decision: &Decision) -> Verdict {
-    let release = match fenced(draft, decision) {
-        Ok(release) => release,
-        Err(verdict) => return verdict,
-    };
-    let revision = release.to;
-    if let Some(wanted) = &decision.spec.digest {
-        let runs = revision_state(&draft.status, revision).and_then(|state| state.digest.clone());
-        if runs.as_ref() != Some(wanted) {
-            let runs = runs.unwrap_or_else(|| "no image that is known yet".to_owned());
-            let message = format!("revision {revision} runs {runs}, not {wanted}");
-            return Verdict::refused(Reason::DigestMismatch, message);
-        }
-    }
-    let stuck = abort::stuck(view, draft) && view.enough_forward(&draft.status, release.from, revision);
-    if release.aborting.is_some() && !stuck {
-        return Verdict::refused(Reason::DecidedAlready, format!("revision {revision} is being left"));
-    }
-    if release.promoted_by.is_some() && !release.held && !stuck {
-        return Verdict::done(format!("revision {revision} is promoted already"));
-    }
-    if stuck {
-        draft.enter(Phase::Shifting, view, true);
-        if let Some(state) = draft.revision_mut(revision) {
-            state.outcome = None;
-            state.barred = false;
-        }
-    }
-    resume(view, draft, decision);
-    if let Some(release) = draft.status.release.as_mut() {
-        release.promoted_by = Some(decision.spec.actor.clone());
-        release.aborting = None;
-    }
-    Verdict::accepted(format!("revision {revision} becomes active when it is ready"))
-}
-
-/// Ends a hold and lets the clocks start anew.
-fn resume(view: &View<'_>, draft: &mut Draft, decision: &Decision) {
-    let now = view.micro();
-    let Some(release) = draft.status.release.as_mut() else { return };
-    release.decision = Some(decision.name.clone());
-    release.held = false;
-    release.failing = None;
-    release.waiting_since = release.waiting_since.as_ref().map(|_| now.clone());
-    release.healthy_since = release.healthy_since.as_ref().map(|_| now);
-}
-
-fn abort(view: &View<'_>, draft: &mut Draft, decision: &Decision) -> Verdict {
-    let release = match fenced(draft, decision) {
-        Ok(release) => release,
-        Err(verdict) => return verdict,
-    };
-    if release.aborting.is_some() {
-        return Verdict::refused(
-            Reason::DecidedAlready,
-            format!("revision {} is being left already", release.to),
-        );
-    }
-    leave(view, draft, decision, Reason::Decided)
-}
-
-/// Turns the release round, if there is somewhere to go.
-fn leave(view: &View<'_>, draft: &mut Draft, decision: &Decision, reason: Reason) -> Verdict {
-    let moves =
-        matches!(draft.phase(), Phase::Shifting | Phase::Switching | Phase::Watching | Phase::Draining);
-    if moves && !abort::may_move(view, draft) {
-        let message = "the revision to go back to has too few ready pods; users stay where they are";
-        return Verdict::refused(Reason::NoWayBack, message);
-    }
-    let actor = &decision.spec.actor;
-    let why = decision.spec.reason.as_deref().map_or(String::new(), |why| format!(": {why}"));
-    abort::begin(view, draft, reason, &format!("{actor} decided so{why}"));
-    if let Some(release) = draft.status.release.as_mut() {
-        release.decision = Some(decision.name.clone());
-    }
-    Verdict::accepted("users go back")
-}
-
-fn rollback(view: &View<'_>, draft: &mut Draft, decision: &Decision) -> Verdict {
-    let revision = decision.spec.revision;
-    if active(&draft.status) != Some(revision) {
-        let current = active(&draft.status).map_or("none".to_owned(), |active| format!("revision {active}"));
-        let message = format!("the active one is {current}, not revision {revision}");
-        return Verdict::refused(Reason::StaleRevision, message);
-    }
-    if let Some(release) = draft.release().cloned() {
-        if release.aborting.is_some() {
-            return Verdict::refused(Reason::DecidedAlready, "users are going back already");
-        }
-        let Some(from) = release.from else {
-            return Verdict::refused(Reason::NoWayBack, "this is the first revision");
-        };
-        if !matches!(draft.phase(), Phase::Watching | Phase::Draining) || release.to != revision {
-            let message = format!("revision {} is being released; abort that first", release.to);
-            return Verdict::refused(Reason::NothingToDecide, message);
-        }
-        let warm = view.deployment(from).is_some_and(|deployment| deployment.replicas > 0);
-        if draft.phase() == Phase::Watching || (warm && view.enough_back(&draft.status, revision, from)) {
-            return leave(view, draft, decision, Reason::RolledBack);
-        }
-        draft.status.release = None;
-        draft.status.phase = Some(Phase::Stable);
-    }
-    go_back(view, draft, decision)
-}
-
-/// Releases the proven revision before the active one again.
-fn go_back(view: &View<'_>, draft: &mut Draft, decision: &Decision) -> Verdict {
-    let left = decision.spec.revision;
-    let before = |number: &i64| *number < left && view.stored(*number).is_some();
-    let proven = draft.status.revisions.iter().filter(|state| state.proven).map(|state| state.number);
-    let Some(target) = proven.filter(before).max() else {
-        return Verdict::refused(Reason::NoWayBack, format!("no proven revision before {left} is kept"));
-    };
-    let at = view.micro();
-    let hash = view.hash.clone();
-    if let Some(state) = draft.revision_mut(left) {
-        state.barred = hash.is_none_or(|hash| hash == state.hash);
-        let message = format!("{} decided so", decision.spec.actor);
-        let (result, reason) = (RevisionResult::RolledBack, Reason::RolledBack);
-        state.outcome = Some(RevisionOutcome { result, reason, message, at });
-    }
-    cut::begin(view, draft, target, Some(&decision.spec.actor));
-    if let Some(release) = draft.status.release.as_mut() {
-        release.decision = Some(decision.name.clone());
-    }
-    Verdict::accepted(format!("revision {target} is brought up, then users go back to it"))
-}
-
-fn retry(view: &View<'_>, draft: &mut Draft, decision: &Decision) -> Verdict {
-    let revision = decision.spec.revision;
-    if let Some(release) = draft.release() {
-        if release.to == revision && release.held && release.aborting.is_none() {
-            resume(view, draft, decision);
-            return Verdict::done(format!("revision {revision} is tried again"));
-        }
-        let message = format!("revision {} is being released", release.to);
-        return Verdict::refused(Reason::NothingToDecide, message);
-    }
-    let Some(state) = revision_state(&draft.status, revision) else {
-        let message = format!("revision {revision} does not exist, or not any more");
-        return Verdict::refused(Reason::StaleRevision, message);
-    };
-    if !state.barred || view.hash.as_ref() != Some(&state.hash) || active(&draft.status) == Some(revision) {
-        let message = format!("revision {revision} is not one that the spec asks for and that was left");
-        return Verdict::refused(Reason::NothingToDecide, message);
-    }
-    let left_at = state.outcome.as_ref().map(|outcome| outcome.at.0);
-    if left_at.is_some_and(|at| after(decision.created, Duration::from_secs(1)) <= at) {
-        let message = format!("the decision is older than the end of the last try of revision {revision}");
-        return Verdict::refused(Reason::StaleRevision, message);
-    }
-    cut::begin(view, draft, revision, None);
-    if let Some(release) = draft.status.release.as_mut() {
-        release.decision = Some(decision.name.clone());
-    }
-    Verdict::accepted(format!("revision {revision} is tried again"))
 }

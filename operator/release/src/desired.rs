@@ -124,14 +124,19 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
                 .config(from)
                 .and_then(|config| config.document.as_ref())
                 .is_some_and(|d| d.hand_off.is_some());
-            let old = if begun || view.enough_forward(&draft.status, Some(from), to) { hands } else { old };
+            let goes = release.paused.is_none();
+            let old =
+                if begun || goes && view.enough_forward(&draft.status, Some(from), to) { hands } else { old };
             Desired { revisions: vec![new, old], services: here(from) }
         }
         Phase::Switching => {
             let hands = old.handing(to, ServiceKind::Preview, true);
             // Once the users' Service is there, the others follow whatever happens.
             let there = view.select(&[ServiceKind::Users], to);
-            let may = there || (!release.held && view.enough_forward(&draft.status, Some(from), to));
+            let may = there
+                || (!release.held
+                    && release.paused.is_none()
+                    && view.enough_forward(&draft.status, Some(from), to));
             Desired { revisions: vec![new, hands], services: here(if may { to } else { from }) }
         }
         Phase::Watching => {

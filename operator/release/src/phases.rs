@@ -29,7 +29,10 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
         return true;
     }
     let Some(release) = draft.release().cloned() else { return false };
-    if release.held || (release.failing.is_some() && draft.phase() != Phase::Watching) {
+    if release.held
+        || release.paused.is_some()
+        || (release.failing.is_some() && draft.phase() != Phase::Watching)
+    {
         return false;
     }
     match (draft.phase(), release.from) {
@@ -49,7 +52,7 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
 fn trouble(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     let mut failed = health::check(view, draft);
     if failed.is_none()
-        && let Some(since) = &release.waiting_since
+        && let Some(since) = release.waiting_since.as_ref().filter(|_| release.paused.is_none())
     {
         let due = after(since.0, view.release.progress_deadline().duration());
         if due > view.now {

@@ -194,6 +194,10 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
         return Some(Wait::new(failing.reason, failing.message.clone()).command(command(view, "why", None)));
     }
     let to = release.to;
+    if let Some(paused) = &release.paused {
+        let message = format!("revision {to} is paused by {}; resume or abort it", paused.by);
+        return Some(Wait::new(Reason::Paused, message).command(command(view, "resume", Some(to))));
+    }
     let abort = || command(view, "abort", Some(to));
     match draft.phase() {
         Phase::Preparing => {
@@ -206,10 +210,11 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
         Phase::Verifying => {
             let promote = command(view, "promote", Some(to));
             let wait = |message| Wait::new(Reason::AwaitingPromotion, message).command(promote);
+            let people = approvals(view, release);
             Some(match phases::promoted_at(view, release) {
-                None => wait(format!("revision {to} is ready; promote or abort it")),
+                None => wait(format!("revision {to} is ready{people}; promote or abort it")),
                 Some((patience, due)) => wait(format!(
-                    "revision {to} is ready; promote or abort it, or it is promoted {patience} after it was ready"
+                    "revision {to} is ready{people}; promote or abort it, or it is promoted {patience} after it was ready"
                 ))
                 .until(due),
             })
@@ -247,6 +252,17 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
         }
         _ => old(view, release),
     }
+}
+
+/// Who has decided for the promotion, where it takes several people.
+fn approvals(view: &View<'_>, release: &ReleaseState) -> String {
+    let needed = view.release.approvals();
+    if needed <= 1 {
+        return String::new();
+    }
+    let names: Vec<&str> = release.approvals.iter().map(|approval| approval.by.as_str()).collect();
+    let by = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    format!(", {} of {needed} people have decided to promote it{by}", names.len())
 }
 
 fn sidecars(view: &View<'_>, release: &ReleaseState) -> Wait {

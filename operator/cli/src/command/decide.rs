@@ -27,7 +27,7 @@ pub(super) async fn decide(
     let begun = Instant::now();
     let (service, actor) = tokio::try_join!(cluster.service(&choice.name), cluster.actor())?;
     let revision = choose(request, &service, terminal)?;
-    let decision = cluster.decide(written(request, revision, actor.clone())).await?;
+    let decision = cluster.decide(written(request, revision, &actor)).await?;
     let decision = decision.name_any();
     terminal.note(&format!("releasedecision/{decision} created as {actor}"))?;
 
@@ -80,14 +80,11 @@ fn choose(
     Ok(revision)
 }
 
-fn written(request: &Request<'_>, revision: i64, actor: String) -> ReleaseDecisionSpec {
+fn written(request: &Request<'_>, revision: i64, actor: &str) -> ReleaseDecisionSpec {
     ReleaseDecisionSpec {
-        service: request.choice.name.clone(),
-        verb: request.verb,
-        revision,
         digest: request.digest.map(str::to_owned),
-        actor,
         reason: request.choice.reason.clone(),
+        ..ReleaseDecisionSpec::new(&request.choice.name, request.verb, revision, actor)
     }
 }
 

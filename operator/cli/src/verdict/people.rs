@@ -4,7 +4,7 @@ use shop_crds::Reason;
 
 /// Nothing moves before somebody decides about the release.
 pub const DECIDE: &[Reason] =
-    &[Reason::AwaitingPromotion, Reason::OnHold, Reason::NotTriedAgain, Reason::NoWayBack];
+    &[Reason::AwaitingPromotion, Reason::OnHold, Reason::Paused, Reason::NotTriedAgain, Reason::NoWayBack];
 
 /// It goes on by itself, or as soon as what is wrong has been put right; or the word is never a reason to wait.
 pub const BY_ITSELF: &[Reason] = &[

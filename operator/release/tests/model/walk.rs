@@ -331,7 +331,7 @@ impl Walk {
             None => world.stable() && image == *wanted,
             Some(Reason::NotTriedAgain) => world.stable(),
             Some(Reason::AwaitingPromotion) => world.subject.release().promote == Promote::Manual,
-            Some(Reason::OnHold | Reason::StateUnknown) => true,
+            Some(Reason::OnHold | Reason::Paused | Reason::StateUnknown) => true,
             Some(Reason::CrashLoop | Reason::WaitingForPods | Reason::ImagePullFailed) => first,
             Some(Reason::NoWayBack) => world.status.pending.is_none(),
             _ => false,

@@ -13,6 +13,8 @@ mod back;
 mod decided;
 mod forward;
 mod found;
+mod paused;
+mod people;
 mod stories;
 mod trouble;
 mod world;

@@ -26,15 +26,21 @@ fn happening(world: &mut World, dice: &mut Dice) {
             world.bump();
         }
         5..=7 => {
-            let verb = Verb::ALL[usize::try_from(dice.roll(4)).unwrap()];
+            let verb = Verb::ALL[usize::try_from(dice.roll(Verb::ALL.len() as u64)).unwrap()];
             let near = i64::try_from(dice.roll(3)).unwrap() - 1;
             let revision =
                 if dice.one_in(4) { world.active() + near } else { world.status.last_revision + near };
-            world.decide(verb, revision.max(1));
+            let person = ["ann", "bob", "eve"][usize::try_from(dice.roll(3)).unwrap()];
+            let (full, to) = (dice.one_in(4), dice.one_in(3).then(|| (revision + near).max(1)));
+            world.decide_by(person, verb, revision.max(1), |spec| {
+                spec.full = full && verb == Verb::Promote;
+                spec.to = to.filter(|to| verb == Verb::Rollback && *to != spec.revision);
+            });
         }
         8 => world.release(|release| {
             let promote = if dice.one_in(2) { Promote::Manual } else { Promote::Automatic };
             release.promote = promote;
+            release.approvals = dice.one_in(2).then(|| i32::try_from(dice.roll(3)).unwrap() + 1);
         }),
         9 => world.release(|release| {
             release.on_failure = if dice.one_in(2) { OnFailure::Hold } else { OnFailure::Abort };
@@ -125,6 +131,11 @@ fn settle(world: &mut World, seed: u64) {
     });
     let mut quiet = 0;
     for _ in 0..3_000 {
+        let open = world.observed.decisions.iter().any(|one| one.status.is_none());
+        if let Some(release) = world.status.release.as_ref().filter(|one| one.paused.is_some() && !open) {
+            let to = release.to;
+            world.decide(Verb::Resume, to);
+        }
         let pass = world.operate();
         assert!(pass.failed.is_none(), "seed {seed}: {:?}", pass.failed);
         quiet = if pass.changed { 0 } else { quiet + 1 };

@@ -110,6 +110,11 @@ impl Sight {
         }
     }
 
+    /// Whether this person decided so about the revision.
+    fn decides(&self, verb: Verb, revision: i64, actor: &str) -> bool {
+        self.decisions.iter().any(|one| one.1 == verb && one.2 == revision && one.3 == actor)
+    }
+
     pub(crate) fn ready(&self, revision: i64) -> i32 {
         self.ready.get(&revision).copied().unwrap_or(0)
     }
@@ -182,13 +187,22 @@ impl World {
             })?;
             holds(outcome.is_none(), Invariant::Fenced, || format!("{name} was answered, and moves again"))?;
         }
+        for approval in &release.approvals {
+            holds(sight.decides(Verb::Promote, release.to, &approval.by), Invariant::Fenced, || {
+                format!("{} did not decide for revision {}", approval.by, release.to)
+            })?;
+        }
+        if let Some(paused) = &release.paused {
+            let known = same.is_some_and(|same| same.paused.as_ref() == Some(paused));
+            holds(known || sight.decides(Verb::Pause, release.to, &paused.by), Invariant::Fenced, || {
+                format!("{} did not pause revision {}", paused.by, release.to)
+            })?;
+            holds(release.aborting.is_none(), Invariant::WayBack, || "a way back is paused".into())?;
+        }
         let promoted = release.promoted_by.as_ref().filter(|_| !release.returning);
         let newly = same.is_none_or(|same| same.promoted_by != release.promoted_by);
         if let Some(by) = promoted.filter(|_| newly) {
-            let by_word = |one: &&(String, Verb, i64, String, Option<DecisionOutcome>)| {
-                one.1 == Verb::Promote && one.2 == release.to && one.3 == *by
-            };
-            let decided = sight.decisions.iter().any(|one| by_word(&one));
+            let decided = by.split(", ").all(|who| sight.decides(Verb::Promote, release.to, who));
             let automatic = match by.strip_prefix("spec.release.") {
                 Some(word) if word.starts_with("promote: ") => sight.release.promote == Promote::Automatic,
                 Some(word) if word.starts_with("promoteAfter: ") => sight.release.promote_after.is_some(),

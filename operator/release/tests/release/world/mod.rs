@@ -174,20 +174,27 @@ impl World {
 
     /// Somebody decides; returns the decision's name.
     pub(crate) fn decide(&mut self, verb: Verb, revision: i64) -> String {
+        self.decide_by("", verb, revision, |_| {})
+    }
+
+    /// This person decides; returns the decision's name. The actor says what was decided too, so that it can be checked.
+    pub(crate) fn decide_by(
+        &mut self,
+        person: &str,
+        verb: Verb,
+        revision: i64,
+        more: impl FnOnce(&mut ReleaseDecisionSpec),
+    ) -> String {
+        let actor = format!("{person}:{}-{revision}", verb.as_str());
+        let mut spec = ReleaseDecisionSpec::new("order", verb, revision, &actor);
+        more(&mut spec);
         let name = format!("decision-{}", self.uids);
         let decision = Decision {
             name: name.clone(),
             uid: self.uid(),
             resource_version: self.bump(),
             created: Timestamp::from_second(self.now.as_second()).unwrap(),
-            spec: ReleaseDecisionSpec {
-                service: "order".into(),
-                verb,
-                revision,
-                digest: None,
-                actor: format!("{}-{revision}", verb.as_str()),
-                reason: None,
-            },
+            spec,
             status: None,
         };
         self.observed.decisions.push(decision);
