@@ -77,6 +77,11 @@ reasons! {
     /// These inputs were aborted or rolled back before; they are not tried again by themselves.
     NotTriedAgain,
 
+    /// What the new revision does is being measured.
+    AnalysisRunning,
+    /// The analysis says that the new revision is good enough.
+    AnalysisPassed,
+
     // What blocks.
     /// An object of that name exists and belongs to somebody else.
     NameTaken,
@@ -93,7 +98,14 @@ reasons! {
     /// The spec holds something that the API server cannot check by itself.
     InvalidSpec,
 
+    /// The analysis ended without enough to judge by.
+    AnalysisInconclusive,
+    /// The analysis could not be measured.
+    AnalysisError,
+
     // Why a release ends early.
+    /// The analysis shows that the new revision is not good enough.
+    AnalysisFailed,
     /// The image of a container cannot be pulled.
     ImagePullFailed,
     /// A container exits again and again.

@@ -1,10 +1,13 @@
 //! `status` of a ShopService: the only place where the state of a release is kept.
 
+pub mod analysis;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Reason;
+use analysis::AnalysisState;
 
 /// Where the release is, and what it waits for. Written by the operator alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -222,6 +225,9 @@ pub struct ReleaseState {
     /// When stable moved: keepOld counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub succeeded: Option<MicroTime>,
+    /// The analysis that runs, or that ran last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<AnalysisState>,
     /// Name of the decision that is being carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
@@ -283,6 +289,7 @@ impl ReleaseState {
             held: false,
             healthy_since: None,
             succeeded: None,
+            analysis: None,
             decision: None,
             paused: None,
             approvals: Vec::new(),

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::{
     asks::Asks,
     cache::Kind,
+    counting::Counting,
     key::ServiceKey,
     lease::Leadership,
     memory::{self, Memory, OwnWrite},
@@ -58,6 +59,8 @@ pub struct Tools {
     pub metrics: Arc<Metrics>,
     /// Questions to the world outside.
     pub asks: Asks,
+    /// Counters of sidecars, for analyses.
+    pub counting: Counting,
     /// Where a service goes when something is known that it waits for.
     pub queue: Arc<Queue>,
     /// Whether this process leads.

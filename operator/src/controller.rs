@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use shop_crds::{ShopServiceStatus, Verb, status::Phase};
-use shop_release::Subject;
+use shop_release::{Observed, Subject};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply::{Application, Applied, ApplyError, Tools},
     cache::{Cache, Entry, Kind, Shop, Touched},
+    counting,
     events::{Events, Told},
     key::ServiceKey,
     memory::{Memories, Memory},
@@ -77,6 +78,7 @@ impl Controller {
         while let Some(Some(epoch)) = stop.run_until_cancelled(leadership.gained()).await {
             self.memories.clear();
             self.tools.asks.clear();
+            self.tools.counting.clear();
             self.census.clear();
             for key in self.cache.keys() {
                 let urgency = self.cache.entry(&key).map_or(Urgency::Routine, |entry| urgency(&entry));
@@ -133,6 +135,7 @@ impl Controller {
         } else {
             self.queue.forget(key);
             self.tools.asks.forget(key);
+            self.tools.counting.forget(key);
             self.census.forget(key);
         }
     }
@@ -219,6 +222,7 @@ impl Controller {
         let mut observed = sight.observed(memory);
         observed.sources = self.tools.sources.find(&self.cache, &key.namespace, &subject.spec).await;
         observed.answers = self.tools.asks.answers(&owner.uid);
+        self.count(key, &subject, &status, &mut observed);
         observe::ask_traffic(&self.tools.sidecars, &mut observed, &status, memory).await;
         self.tools.metrics.took("observe", began.elapsed());
 
@@ -243,6 +247,25 @@ impl Controller {
             Ok(()) => Outcome::Done { applied, requeue: plan.requeue, urgency },
             Err(error) => Outcome::Failed { error, urgency },
         }
+    }
+
+    // What has been counted for the analysis that runs, and the next round of it.
+    fn count(
+        &self,
+        key: &ServiceKey,
+        subject: &Subject,
+        status: &ShopServiceStatus,
+        observed: &mut Observed,
+    ) {
+        let counting = &self.tools.counting;
+        let Some((run, revisions)) = shop_release::counting(&subject.spec, status) else {
+            counting.forget(key);
+            return;
+        };
+        let (queue, woken) = (Arc::clone(&self.queue), key.clone());
+        let done = Box::new(move || queue.add(woken, Urgency::Release));
+        counting.want(key, run, counting::pods(observed, &revisions), &self.tools.sidecars, done);
+        observed.tallies = counting.tallies(key);
     }
 
     fn report(&self, key: &ServiceKey, shop: &Shop, plan: &shop_release::Plan) {

@@ -3,12 +3,13 @@
 //! It is one loop, `observe -> plan -> apply -> report` ([`controller`]), over services that are due ([`queue`]), in the one of
 //! several processes that leads ([`lease`]). What is done next is decided by [`shop_release::plan`], which knows neither clock nor
 //! network; everything here reads for it ([`cache`], [`observe`], [`sources`]) or writes what it wants ([`render`], [`apply`],
-//! [`sidecars`], [`asks`]).
+//! [`sidecars`], [`asks`], [`counting`]).
 
 pub mod apply;
 pub mod asks;
 pub mod cache;
 pub mod controller;
+pub mod counting;
 pub mod drift;
 pub mod events;
 pub mod http;

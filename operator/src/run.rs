@@ -10,6 +10,7 @@ use crate::{
     asks::Asks,
     cache::{self, Cache},
     controller::{self, Controller},
+    counting::Counting,
     events::Recorder,
     http::{self, HttpError, Probed},
     lease::Candidacy,
@@ -92,6 +93,7 @@ pub async fn run(
         image: SidecarImage { image: settings.sidecar_image, pull_policy: settings.sidecar_pull_policy },
         metrics: Arc::clone(&metrics),
         asks: Asks::default(),
+        counting: Counting::default(),
         queue: Arc::clone(&queue),
         leadership,
     };

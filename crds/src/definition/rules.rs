@@ -2,6 +2,8 @@
 //!
 //! Each rule sits on the field that it is about, so that the refusal names it. What needs the cluster is a condition instead.
 
+mod analysis;
+
 /// One rule of a definition.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -29,6 +31,7 @@ pub fn rules() -> Vec<Rule> {
         "spec.sidecar.resources.requests{}",
         "spec.sidecar.resources.limits{}",
     ));
+    rules.extend(analysis::rules());
     rules.extend(sidecar());
     rules
 }

@@ -1,9 +1,12 @@
 //! `spec.release`: how a new revision reaches the users.
 
+pub mod analysis;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Span;
+use analysis::Analysis;
 
 /// How a new revision reaches the users. Every field changes live, a running release included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +28,9 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 5))]
     pub approvals: Option<i32>,
+    /// Whether a new revision is good enough, judged by what it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
     /// A revision is cut after this long without a further change of spec or config; default 2s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<Span>,

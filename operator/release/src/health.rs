@@ -12,6 +12,7 @@ use shop_crds::{
 use crate::{
     observed::{Container, Pod},
     view::{Draft, View, after, digest_of},
+    write::ObjectKind,
 };
 
 /// How long an image may fail to be pulled, or a pod be refused, before it counts: registries and quotas have short moments.
@@ -95,7 +96,9 @@ fn refused(view: &View<'_>, revision: i64) -> Option<String> {
     let own = shop_crds::names::revision(&view.subject.name, revision);
     let of_revision =
         |name: &str| name == own || name.strip_prefix(&own).is_some_and(|rest| rest.starts_with('-'));
-    let refusal = view.observed.refused.iter().find(|refusal| of_revision(&refusal.object.name))?;
+    // A Job is no part of the revision: what runs it says what follows.
+    let mut refusals = view.observed.refused.iter().filter(|refusal| refusal.object.kind != ObjectKind::Job);
+    let refusal = refusals.find(|refusal| of_revision(&refusal.object.name))?;
     Some(format!("{} {}: {}", refusal.object.kind.as_str(), refusal.object.name, refusal.message))
 }
 

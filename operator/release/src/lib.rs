@@ -41,7 +41,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use shop_crds::{Reason, ShopServiceStatus};
 
-pub use analysis::{Counters, Ledger, Reading, Tally};
+pub use analysis::{Counters, Ledger, Reading, Tally, counting};
 pub use document::{HandOff, Role, SidecarDocument};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
 pub use observed::{

@@ -10,7 +10,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, cut, handoff, health,
+    abort, analysis, cut, handoff, health,
     view::{Draft, View, after, revision_state},
     write::ServiceKind,
 };
@@ -25,6 +25,7 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
         return abort::advance(view, draft);
     }
     health::record_digest(view, draft, release.to);
+    analysis::advance(view, draft);
     if release.succeeded.is_none() && trouble(view, draft, &release) {
         return true;
     }
@@ -51,6 +52,9 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
 /// Looks for failures and deadlines, and acts on them; true when the release was turned round or stopped by it just now.
 fn trouble(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     let mut failed = health::check(view, draft);
+    if failed.is_none() {
+        failed = analysis::failure(view, draft);
+    }
     if failed.is_none()
         && let Some(since) = release.waiting_since.as_ref().filter(|_| release.paused.is_none())
     {
@@ -124,6 +128,9 @@ fn verify(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     if view.ready(&draft.status, release.to) < preview_size(view, release) {
         draft.enter(Phase::Preparing, view, true);
         return true;
+    }
+    if !analysis::lets_go(view, draft) {
+        return false;
     }
     let promoted = release.promoted_by.clone().or_else(|| promoted_by_itself(view, draft, release));
     let Some(by) = promoted else { return false };
@@ -215,6 +222,9 @@ fn watch(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i64) 
         }
         draft.enter(Phase::Draining, view, false);
         return true;
+    }
+    if !analysis::lets_go(view, draft) {
+        return false;
     }
     let healthy = release.failing.is_none().then_some(release.healthy_since.as_ref()).flatten();
     let Some(since) = healthy else { return false };

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use shop_crds::{Reason, names, status::Phase};
 
 use crate::{
+    analysis,
     desired::{Desired, Wanted},
     handoff, retire,
     view::{Draft, View, revision_state},
@@ -58,7 +59,8 @@ pub(crate) fn writes(
         return [services, documents, pushes, ground, grow, budgets, taken, shrink, removals, finished]
             .concat();
     }
-    [taken, ground, documents, pushes, grow, budgets, services, shrink, removals, finished].concat()
+    let measured = analysis::writes(view, draft);
+    [taken, ground, documents, pushes, grow, budgets, services, shrink, removals, finished, measured].concat()
 }
 
 /// Stamps for every object of a service in release that an older leader touched last.

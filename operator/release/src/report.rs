@@ -9,7 +9,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, handoff, health,
+    abort, analysis, handoff, health,
     inputs::NoInputs,
     phases,
     view::{Draft, View, active, after, revision_state},
@@ -198,6 +198,9 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
         let message = format!("revision {to} is paused by {}; resume or abort it", paused.by);
         return Some(Wait::new(Reason::Paused, message).command(command(view, "resume", Some(to))));
     }
+    if let Some(wait) = analysed(view, draft, release) {
+        return Some(wait);
+    }
     let abort = || command(view, "abort", Some(to));
     match draft.phase() {
         Phase::Preparing => {
@@ -276,6 +279,18 @@ fn sidecars(view: &View<'_>, release: &ReleaseState) -> Wait {
 
 fn unreachable(pod: &str, why: &str) -> Wait {
     Wait::new(Reason::SidecarUnreachable, format!("the sidecar of pod {pod} does not answer: {why}"))
+}
+
+/// The analysis, while it runs or has ended without a result.
+fn analysed(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<Wait> {
+    let (reason, message, until, undecided) = analysis::waits(view, draft)?;
+    let back = if draft.phase() == Phase::Watching { "rollback" } else { "abort" };
+    let verb = if undecided { "promote" } else { back };
+    let wait = Wait::new(reason, message).command(command(view, verb, Some(release.to)));
+    Some(match until {
+        Some(until) => wait.until(until),
+        None => wait,
+    })
 }
 
 /// What the old revision is kept for after the switch.

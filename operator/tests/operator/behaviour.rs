@@ -16,13 +16,13 @@ const SHOPS: &str = "shopkeeper.dev/v1alpha1/shopservices";
 const DEPLOYMENTS: &str = "apps/v1/deployments";
 const SERVICES: &str = "v1/services";
 
-struct Operator {
+pub(crate) struct Operator {
     stop: CancellationToken,
     task: JoinHandle<Result<(), run::RunError>>,
 }
 
 impl Operator {
-    async fn start(api: &Api, pod: &str) -> Self {
+    pub(crate) async fn start(api: &Api, pod: &str) -> Self {
         let settings = Settings {
             namespace: "shopkeeper".into(),
             pod_name: pod.into(),
@@ -38,13 +38,13 @@ impl Operator {
         Self { stop, task }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
     }
 }
 
-fn order(api: &Api, spec: Value) {
+pub(crate) fn order(api: &Api, spec: Value) {
     api.with(|state| {
         let place = (SHOPS.to_owned(), "shop".to_owned(), "order".to_owned());
         let mut shop = state.objects.get(&place).cloned().unwrap_or_else(
@@ -55,18 +55,18 @@ fn order(api: &Api, spec: Value) {
     });
 }
 
-fn spec(image: &str) -> Value {
+pub(crate) fn spec(image: &str) -> Value {
     json!({
         "image": image, "port": 8080, "replicas": 2,
         "release": { "settle": "10ms", "keepOld": "0s", "drain": { "max": "10s" } },
     })
 }
 
-fn status(state: &State) -> &Value {
+pub(crate) fn status(state: &State) -> &Value {
     state.get(SHOPS, "order").map_or(&Value::Null, |shop| &shop["status"])
 }
 
-fn serves(state: &State, revision: i64) -> Option<()> {
+pub(crate) fn serves(state: &State, revision: i64) -> Option<()> {
     let selected = state.get(SERVICES, "order")?["spec"]["selector"]["shopkeeper.dev/revision"].clone();
     let stable = status(state)["phase"] == "Stable" && status(state)["active"]["revision"] == revision;
     (stable && selected.as_str() == Some(revision.to_string().as_str())).then_some(())

@@ -1,7 +1,7 @@
 //! What the rest of a cluster would do: pods for Deployments, EndpointSlices for Services, and sidecars that answer.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
 };
@@ -12,14 +12,19 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use shop_contract::{Acknowledgement, Push, Stats, document_hash, paths};
+use shop_contract::{Acknowledgement, Push, RevisionCounters, Stats, document_hash, paths};
 use shop_operator::sidecars::Locate;
 use tokio::net::TcpListener;
 
 use crate::api::{Place, State};
 
-/// Images with this in their name never get ready.
+/// Images with this in their name never get ready; Jobs with them fail.
 pub(crate) const BROKEN: &str = "broken";
+/// Images with this in their name answer every tenth request with an error.
+pub(crate) const FAILING: &str = "failing";
+
+/// Addresses of pods that fail.
+static FAILS: Mutex<BTreeSet<IpAddr>> = Mutex::new(BTreeSet::new());
 
 /// Brings pods and EndpointSlices in line with Deployments and Services.
 pub(crate) fn run(state: &mut State) {
@@ -41,6 +46,13 @@ pub(crate) fn run(state: &mut State) {
                 _ => {}
             }
         }
+    }
+    for (place, mut job) in of(state, "batch/v1/jobs") {
+        let image = job["spec"]["template"]["spec"]["containers"][0]["image"].to_string();
+        let kind = if image.contains(BROKEN) { "Failed" } else { "Complete" };
+        let condition = json!({ "type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": "it exits" });
+        job["status"] = json!({ "conditions": [condition] });
+        state.put(place, job);
     }
     let pods = of(state, "v1/pods");
     for (place, service) in of(state, "v1/services") {
@@ -75,6 +87,9 @@ fn pod(deployment: &Value, ready: bool) -> Value {
     let spec = &deployment["spec"]["template"]["spec"];
     let image = spec["containers"][0]["image"].as_str().unwrap_or_default();
     let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "it exits" } });
+    if image.contains(FAILING) {
+        FAILS.lock().unwrap().insert(ip.into());
+    }
     let state = if ready { json!({ "running": {} }) } else { waiting };
     json!({
         "metadata": {
@@ -99,6 +114,22 @@ fn pod(deployment: &Value, ready: bool) -> Value {
             }],
         },
     })
+}
+
+// Every pod has a hundred requests more each time it is asked.
+async fn stats(headers: HeaderMap) -> Json<Stats> {
+    static ASKED: Mutex<BTreeMap<SocketAddr, u64>> = Mutex::new(BTreeMap::new());
+    let pod: SocketAddr = headers[HOST].to_str().unwrap().parse().unwrap();
+    let requests = {
+        let mut asked = ASKED.lock().unwrap();
+        let count = asked.entry(pod).or_default();
+        *count += 100;
+        *count
+    };
+    let failures = if FAILS.lock().unwrap().contains(&pod.ip()) { requests / 10 } else { 0 };
+    let mut window = RevisionCounters { requests, failures, ..RevisionCounters::default() };
+    window.latency.counts[3] = requests;
+    Json(Stats { idle_ms: Some(60_000), window: Some(window), ..Stats::default() })
 }
 
 /// Sidecars of all pods, behind one listener; says where each is.
@@ -127,9 +158,7 @@ pub(crate) async fn sidecars() -> Locate {
         let answer = acknowledged.clone();
         async move { Json(answer) }
     };
-    let router = Router::new()
-        .route(paths::CONFIG, post(config))
-        .route(paths::STATS, get(|| async { Json(Stats { idle_ms: Some(60_000), ..Stats::default() }) }));
+    let router = Router::new().route(paths::CONFIG, post(config)).route(paths::STATS, get(stats));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Arc::new(move |ip: IpAddr| SocketAddr::new(ip, port))
 }

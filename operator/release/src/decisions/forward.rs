@@ -9,7 +9,7 @@ use shop_crds::{
 
 use super::{Verdict, fenced};
 use crate::{
-    abort, cut,
+    abort, analysis, cut,
     observed::Decision,
     view::{Draft, View, active, after, revision_state},
 };
@@ -33,7 +33,8 @@ pub(super) fn promote(view: &View<'_>, draft: &mut Draft, decision: &Decision) -
         return Verdict::refused(Reason::Paused, message);
     }
     let more = decision.spec.full && !release.full || decision.spec.force && !release.force;
-    if release.promoted_by.is_some() && !release.held && !stuck && !more {
+    let waits = release.held || analysis::holds(view, draft);
+    if release.promoted_by.is_some() && !waits && !stuck && !more {
         return Verdict::done(format!("revision {revision} is promoted already"));
     }
     if let Some(verdict) = approve(view, draft, decision) {
@@ -110,12 +111,14 @@ fn carry_out(view: &View<'_>, draft: &mut Draft, stuck: bool) {
     let Some(release) = draft.status.release.as_mut() else { return };
     let approvals = std::mem::take(&mut release.approvals);
     let names: Vec<&str> = approvals.iter().map(|approval| approval.by.as_str()).collect();
-    release.promoted_by = Some(names.join(", "));
+    let by = names.join(", ");
+    release.promoted_by = Some(by.clone());
     release.full |= approvals.iter().all(|approval| approval.full);
     release.force |= approvals.iter().all(|approval| approval.force);
     release.held = false;
     release.failing = None;
     release.aborting = None;
+    analysis::accept(view, draft, &by);
 }
 
 /// Lets the clocks of a release that goes on start anew.
@@ -129,8 +132,10 @@ pub(super) fn restart_clocks(view: &View<'_>, draft: &mut Draft) {
 pub(super) fn retry(view: &View<'_>, draft: &mut Draft, decision: &Decision) -> Verdict {
     let revision = decision.spec.revision;
     if let Some(release) = draft.release() {
-        if release.to == revision && release.held && release.aborting.is_none() {
+        let waits = release.held || analysis::holds(view, draft);
+        if release.to == revision && waits && release.aborting.is_none() {
             restart_clocks(view, draft);
+            analysis::again(draft);
             if let Some(release) = draft.status.release.as_mut() {
                 release.decision = Some(decision.name.clone());
                 release.held = false;

@@ -9,6 +9,7 @@
     clippy::doc_markdown
 )]
 
+mod analysed;
 mod back;
 mod decided;
 mod forward;

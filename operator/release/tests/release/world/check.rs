@@ -320,7 +320,9 @@ impl World {
 
     /// Nothing of a revision that runs or is selected is deleted.
     fn check_deleted(&self, sight: &Sight, kind: ObjectKind, name: &str) -> Holds {
-        let rest = name.strip_prefix("order-r").filter(|_| kind != ObjectKind::ReleaseDecision);
+        // Decisions and Jobs are about a revision, and nothing that it runs on.
+        let other = matches!(kind, ObjectKind::ReleaseDecision | ObjectKind::Job);
+        let rest = name.strip_prefix("order-r").filter(|_| !other);
         let digits: String = rest.unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
         let Ok(revision) = digits.parse::<i64>() else { return Ok(()) };
         // Budgets are not stamped: one that an older leader deletes is made anew by the leader's next pass.
