@@ -66,6 +66,8 @@ reasons! {
     WaitingForEndpoints,
     /// The candidate is ready, and somebody must decide about it.
     AwaitingPromotion,
+    /// A step of the canary takes its time.
+    StepPause,
     /// The new revision has the users; the old one stays warm for a rollback.
     KeepingOld,
     /// The old revision still has requests or connections.

@@ -210,6 +210,17 @@ pub struct ReleaseState {
     /// Who or what promoted the candidate; absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_by: Option<String>,
+    /// The canary's step that it is at, counted from 0; absent without steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<i64>,
+    /// When that step began: its pause counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_since: Option<MicroTime>,
+    /// Share of requests that is handed over to the candidate, in parts per 10,000; absent before requests move, and while they
+    /// go back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10000))]
+    pub weight: Option<i64>,
     /// Why it is being undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aborting: Option<Abort>,
@@ -284,6 +295,9 @@ impl ReleaseState {
             phase_since: now.clone(),
             waiting_since: None,
             promoted_by: None,
+            step: None,
+            step_since: None,
+            weight: None,
             aborting: None,
             failing: None,
             held: false,

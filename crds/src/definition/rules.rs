@@ -3,6 +3,7 @@
 //! Each rule sits on the field that it is about, so that the refusal names it. What needs the cluster is a condition instead.
 
 mod analysis;
+mod canary;
 
 /// One rule of a definition.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ const WHOLE_SECONDS: &str = "'^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$'";
 pub fn rules() -> Vec<Rule> {
     let mut rules =
         [name(), container(), config(), environment(), probes(), release(), service(), decision()].concat();
+    rules.extend(canary::rules());
     rules.extend(resources("spec.resources", "spec.resources.requests{}", "spec.resources.limits{}"));
     rules.extend(resources(
         "spec.sidecar.resources",

@@ -1,21 +1,27 @@
 //! `spec.release`: how a new revision reaches the users.
 
 pub mod analysis;
+pub mod canary;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Span;
 use analysis::Analysis;
+use canary::Canary;
 
 /// How a new revision reaches the users. Every field changes live, a running release included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename_all = "camelCase")]
 pub struct Release {
-    /// `blueGreen`: the new revision is started beside the old one, and all requests move at once.
+    /// `blueGreen`: the new revision is started beside the old one, and all requests move at once; `canary`: they move a share at
+    /// a time, by the steps of `canary`.
     #[serde(default)]
     pub strategy: Strategy,
+    /// The steps of `strategy: canary`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// `automatic`: as soon as the new revision is ready; `manual`: when a ReleaseDecision says so.
     #[serde(default)]
     pub promote: Promote,
@@ -68,6 +74,8 @@ pub enum Strategy {
     /// All at once, with both revisions at full size.
     #[default]
     BlueGreen,
+    /// A share at a time.
+    Canary,
 }
 
 /// Who promotes a new revision.

@@ -30,6 +30,7 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, reason: Reason, message:
         back_since: None,
     });
     release.failing = None;
+    (release.step, release.step_since, release.weight) = (None, None, None);
     release.held = false;
     release.paused = None;
     release.approvals.clear();

@@ -4,8 +4,8 @@
 use shop_crds::status::{Phase, ReleaseState};
 
 use crate::{
-    abort,
-    document::{HandOff, Role},
+    abort, canary,
+    document::{HandOff, Mirror, Role},
     phases,
     view::{Draft, View, active},
     write::{MaxUnavailable, ServiceKind},
@@ -21,12 +21,13 @@ pub(crate) struct Desired {
 }
 
 /// What a revision shall be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) revision: i64,
     pub(crate) replicas: i32,
     pub(crate) role: Role,
     pub(crate) hand_off: Option<HandOff>,
+    pub(crate) mirror: Option<Mirror>,
     pub(crate) budget: Option<MaxUnavailable>,
     /// Whether its sidecars' document is written; otherwise it stays as it is.
     pub(crate) told: bool,
@@ -37,13 +38,13 @@ pub(crate) struct Wanted {
 impl Wanted {
     fn new(revision: i64, role: Role, replicas: i32) -> Self {
         let budget = (replicas > 0).then(|| MaxUnavailable::of(replicas));
-        Self { revision, replicas, role, hand_off: None, budget, told: true, pushed: false }
+        Self { revision, replicas, role, hand_off: None, mirror: None, budget, told: true, pushed: false }
     }
 
-    fn handing(mut self, to_revision: i64, fallback: ServiceKind, may_serve_locally: bool) -> Self {
-        self.hand_off = Some(HandOff { to_revision, share: 10_000, fallback, may_serve_locally });
-        self.pushed = true;
-        self
+    /// Every request.
+    fn handing(self, to_revision: i64, fallback: ServiceKind, may_serve_locally: bool) -> Self {
+        let hand_off = Some(HandOff::of(10_000, to_revision, fallback, may_serve_locally));
+        Self { hand_off, ..self.pushed() }
     }
 
     fn pushed(mut self) -> Self {
@@ -89,7 +90,7 @@ pub(crate) fn of(view: &View<'_>, draft: &mut Draft) -> Desired {
 }
 
 /// The size that the revision has; what somebody else made of it is no wish of ours, and is put back to the full one.
-fn standing(view: &View<'_>, revision: i64, without: i32) -> i32 {
+pub(crate) fn standing(view: &View<'_>, revision: i64, without: i32) -> i32 {
     view.deployment(revision).map_or(without, |deployment| {
         if deployment.drifted { view.subject.replicas() } else { deployment.replicas }
     })
@@ -107,6 +108,7 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
     let (to, full) = (release.to, view.subject.replicas());
     let old = Wanted::new(from, Role::Active, full);
     let new = Wanted::new(to, Role::Candidate, full).pushed();
+    let grown = || Wanted::new(to, Role::Candidate, canary::size(view, release)).pushed();
     let here = |users: i64| {
         vec![(ServiceKind::Users, users), (ServiceKind::Pods, users), (ServiceKind::Preview, to)]
     };
@@ -114,20 +116,14 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
         Phase::Preparing | Phase::Verifying => {
             let size = phases::preview_size(view, release);
             let preview = Wanted { pushed: false, ..Wanted::new(to, Role::Candidate, size).without_budget() };
+            let mirror = canary::mirror(view, release).filter(|_| draft.phase() == Phase::Verifying);
+            let old = Wanted { pushed: mirror.is_some(), mirror, ..old };
             Desired { revisions: vec![preview, old], services: here(from) }
         }
-        Phase::Scaling => Desired { revisions: vec![new, old], services: here(from) },
+        Phase::Scaling => Desired { revisions: vec![grown(), old], services: here(from) },
         Phase::Shifting => {
-            // A hand-off that has begun stays; one that has not waits for enough pods.
-            let hands = old.handing(to, ServiceKind::Preview, true);
-            let begun = view
-                .config(from)
-                .and_then(|config| config.document.as_ref())
-                .is_some_and(|d| d.hand_off.is_some());
-            let goes = release.paused.is_none();
-            let old =
-                if begun || goes && view.enough_forward(&draft.status, Some(from), to) { hands } else { old };
-            Desired { revisions: vec![new, old], services: here(from) }
+            let old = Wanted { hand_off: canary::hand_off(view, draft, release), ..old.pushed() };
+            Desired { revisions: vec![grown(), old], services: here(from) }
         }
         Phase::Switching => {
             let hands = old.handing(to, ServiceKind::Preview, true);

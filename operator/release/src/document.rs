@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use shop_crds::{service::Protocol, status::Colour};
 
+use crate::write::ServiceKind;
+
 /// What a revision is in a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,17 +58,63 @@ pub struct SidecarDocument {
     pub drain_max_ms: u64,
     /// Where requests are handed over to; `None` outside of a release.
     pub hand_off: Option<HandOff>,
+    /// Where copies of requests go; `None` unless asked for.
+    pub mirror: Option<Mirror>,
 }
 
-/// That requests are handed over to another revision: all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// That requests are handed over to another revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandOff {
     /// The revision that answers them.
     pub to_revision: i64,
     /// In parts per 10,000.
     pub share: u32,
     /// The Service (its port 80) that leads there when no pushed address answers.
-    pub fallback: crate::write::ServiceKind,
+    pub fallback: ServiceKind,
     /// Whether a request that was not sent may be answered here after all.
     pub may_serve_locally: bool,
+    /// Requests that are handed over at any share.
+    pub matches: Vec<Match>,
+    /// What the requests of one user have in common; `None`: the share is of requests.
+    pub sticky: Option<Sticky>,
+}
+
+impl HandOff {
+    /// Of so many requests, whatever they are.
+    pub fn of(share: u32, to_revision: i64, fallback: ServiceKind, may_serve_locally: bool) -> Self {
+        Self { to_revision, share, fallback, may_serve_locally, matches: Vec::new(), sticky: None }
+    }
+}
+
+/// What a request must have: name and value of a header, of a cookie, or of both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// A header field.
+    pub header: Option<(String, String)>,
+    /// A cookie.
+    pub cookie: Option<(String, String)>,
+}
+
+/// What the requests of one user have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sticky {
+    /// The value of this header.
+    Header(String),
+    /// The value of this cookie.
+    Cookie(String),
+    /// The caller's address.
+    Client,
+}
+
+/// Copies of requests for another revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The revision that gets them.
+    pub to_revision: i64,
+    /// In parts per 10,000 of the requests with these methods.
+    pub share: u32,
+    /// The Service (its port 80) that leads there.
+    pub fallback: ServiceKind,
+    /// Methods that are copied.
+    pub methods: Vec<String>,
 }

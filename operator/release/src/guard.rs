@@ -47,7 +47,7 @@ impl Projection {
         let replicas: BTreeMap<i64, i32> =
             observed.deployments.iter().map(|one| (one.revision, one.replicas)).collect();
         let hands_to = observed.configs.iter().filter_map(|config| {
-            let to = config.document.as_ref()?.hand_off?.to_revision;
+            let to = config.document.as_ref()?.hand_off.as_ref()?.to_revision;
             Some((config.revision, to))
         });
         Self { selects, hands_to: hands_to.collect(), replicas }
@@ -91,7 +91,7 @@ impl Projection {
                 })
             }
             Write::WriteConfig { document, .. } => {
-                let to = document.hand_off?.to_revision;
+                let to = document.hand_off.as_ref()?.to_revision;
                 let same = self.hands_to.get(&document.revision) == Some(&to);
                 let any = view.ready(&draft.status, to) > 0
                     || view.subject.replicas() == 0
@@ -166,7 +166,7 @@ impl Projection {
                 self.selects.insert(*service, *selects);
             }
             Write::WriteConfig { document, .. } => {
-                match document.hand_off {
+                match &document.hand_off {
                     Some(hand_off) => self.hands_to.insert(document.revision, hand_off.to_revision),
                     None => self.hands_to.remove(&document.revision),
                 };

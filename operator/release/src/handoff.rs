@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use shop_crds::ShopServiceStatus;
 
 use crate::{
-    document::{HandOff, Role, SidecarDocument},
+    desired::Wanted,
+    document::SidecarDocument,
     observed::Pod,
     view::{Draft, View, after, revision_state},
     write::{PodTarget, Write},
@@ -20,10 +21,9 @@ const RETRY_UNREADY: Duration = Duration::from_secs(5);
 pub(crate) fn document(
     view: &View<'_>,
     status: &ShopServiceStatus,
-    revision: i64,
-    role: Role,
-    hand_off: Option<HandOff>,
+    wanted: &Wanted,
 ) -> Option<SidecarDocument> {
+    let revision = wanted.revision;
     let state = revision_state(status, revision)?;
     let cut_now = || {
         let inputs = view.inputs.as_ref().ok().filter(|_| view.hash.as_ref() == Some(&state.hash))?;
@@ -32,7 +32,7 @@ pub(crate) fn document(
     let facts = view.stored(revision).map(|stored| stored.facts.clone()).or_else(cut_now)?;
     Some(SidecarDocument {
         revision,
-        role,
+        role: wanted.role,
         colour: state.colour,
         role_epoch: status.role_epoch,
         port: u16::try_from(facts.port).unwrap_or(u16::MAX),
@@ -41,7 +41,8 @@ pub(crate) fn document(
         readiness_timeout_ms: facts.readiness_timeout_ms,
         max_connections: facts.max_connections(&view.subject.spec),
         drain_max_ms: u64::try_from(facts.drain_max.duration().as_millis()).unwrap_or(u64::MAX),
-        hand_off,
+        hand_off: wanted.hand_off.clone(),
+        mirror: wanted.mirror.clone(),
     })
 }
 
@@ -88,29 +89,28 @@ fn knows(pod: &Pod, to: i64, addresses: &BTreeSet<IpAddr>) -> bool {
 }
 
 /// What to push to the revision's pods: the document where it is not acknowledged, and addresses. `written` is the generation
-/// that this very plan writes. Pods that are not ready are told where to hand over, too: no Service leads to them any more, but
-/// connections that are open do. Nothing waits for their answers.
+/// that this very plan writes, `to_revision` where requests are handed over to. Pods that are not ready are told that, too: no
+/// Service leads to them any more, but connections that are open do. Nothing waits for their answers.
 pub(crate) fn pushes(
     view: &View<'_>,
     draft: &mut Draft,
     revision: i64,
     written: Option<i64>,
-    hand_off: Option<HandOff>,
+    to_revision: Option<i64>,
 ) -> Vec<Write> {
     let mut writes = Vec::new();
     let Some(generation) = written.or_else(|| view.config(revision).map(|config| config.generation)) else {
         return writes;
     };
     let told: Vec<&Pod> =
-        view.pods(revision).filter(|pod| (pod.ready || hand_off.is_some()) && !pod.terminating).collect();
+        view.pods(revision).filter(|pod| (pod.ready || to_revision.is_some()) && !pod.terminating).collect();
     let late: Vec<&Pod> =
         told.iter().copied().filter(|pod| written.is_some() || is_behind(view, pod)).collect();
     let due = due(view, draft, &late);
     if !due.is_empty() {
         writes.push(Write::PushDocument { revision, generation, pods: due });
     }
-    if let Some(hand_off) = hand_off {
-        let to_revision = hand_off.to_revision;
+    if let Some(to_revision) = to_revision {
         let addresses = view.addresses(&draft.status, to_revision);
         let unaware: Vec<&Pod> =
             told.into_iter().filter(|pod| !knows(pod, to_revision, &addresses)).collect();

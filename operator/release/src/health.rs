@@ -10,6 +10,7 @@ use shop_crds::{
 };
 
 use crate::{
+    canary,
     observed::{Container, Pod},
     view::{Draft, View, after, digest_of},
     write::ObjectKind,
@@ -83,6 +84,11 @@ fn cause(view: &View<'_>, draft: &Draft, phase: Phase, revision: i64) -> Option<
         && view.ready(&draft.status, revision) < view.subject.replicas()
     {
         return Some(Cause { reason: Reason::PodRejected, message, patience: PATIENCE });
+    }
+    let shifting = draft.release().filter(|_| phase == Phase::Shifting);
+    if shifting.is_some_and(|release| canary::lost(view, draft, release)) {
+        let message = format!("revision {revision} has too few ready pods for the requests that it gets");
+        return Some(Cause { reason: Reason::CandidateLost, message, patience: LOST });
     }
     if phase == Phase::Watching && view.ready(&draft.status, revision) < view.least() {
         let message = format!("revision {revision} has too few ready pods for its users");

@@ -16,6 +16,7 @@
 
 mod abort;
 mod analysis;
+mod canary;
 mod cut;
 mod decisions;
 mod desired;
@@ -42,7 +43,7 @@ use jiff::Timestamp;
 use shop_crds::{Reason, ShopServiceStatus};
 
 pub use analysis::{Counters, Ledger, Reading, Tally, counting};
-pub use document::{HandOff, Role, SidecarDocument};
+pub use document::{HandOff, Match, Mirror, Role, SidecarDocument, Sticky};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
 pub use observed::{
     Acknowledged, Budget, CheckedTemplate, Container, Decision, Deployment, EndpointsAcknowledged, Observed,

@@ -10,7 +10,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, analysis, cut, handoff, health,
+    abort, analysis, canary, cut, handoff, health,
     view::{Draft, View, after, revision_state},
     write::ServiceKind,
 };
@@ -41,7 +41,7 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
         (Phase::Preparing, Some(_)) => prepare(view, draft, &release),
         (Phase::Verifying, _) => verify(view, draft, &release),
         (Phase::Scaling, _) => scale(view, draft, &release),
-        (Phase::Shifting, Some(from)) => shift(view, draft, from, release.to),
+        (Phase::Shifting, Some(_)) => shift(view, draft),
         (Phase::Switching, Some(from)) => switch(view, draft, from, release.to),
         (Phase::Watching, Some(from)) => watch(view, draft, &release, from),
         (Phase::Draining, Some(from)) => drain(view, draft, from),
@@ -162,7 +162,7 @@ pub(crate) fn promoted_at(view: &View<'_>, release: &ReleaseState) -> Option<(Sp
 }
 
 fn scale(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
-    let wanted = view.subject.replicas();
+    let wanted = canary::size(view, release);
     let sized = view.deployment(release.to).is_some_and(|deployment| deployment.replicas == wanted);
     let ready = view.ready(&draft.status, release.to) >= wanted;
     let told = handoff::acknowledged(view, &draft.status, release.to);
@@ -173,20 +173,12 @@ fn scale(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     true
 }
 
-fn shift(view: &View<'_>, draft: &mut Draft, from: i64, to: i64) -> bool {
-    let status = &draft.status;
-    let hands_over = view
-        .config(from)
-        .and_then(|config| config.document.as_ref()?.hand_off)
-        .is_some_and(|hand_off| hand_off.to_revision == to && hand_off.share == 10_000);
-    let nobody = !view.pods(from).any(|pod| pod.ready && !pod.terminating);
-    let told = handoff::acknowledged(view, status, to)
-        && handoff::acknowledged(view, status, from)
-        && handoff::endpoints_acknowledged(view, status, from, to);
-    if !((hands_over || nobody) && told && view.enough_forward(status, Some(from), to)) {
-        return false;
+fn shift(view: &View<'_>, draft: &mut Draft) -> bool {
+    match canary::advance(view, draft) {
+        canary::Walk::Stands => return false,
+        canary::Walk::Moved => {}
+        canary::Walk::Arrived => draft.enter(Phase::Switching, view, true),
     }
-    draft.enter(Phase::Switching, view, true);
     true
 }
 

@@ -41,7 +41,13 @@ pub(crate) fn writes(
         }
         let generation = document(view, draft, wanted, &mut sheet);
         if wanted.pushed || generation.is_some() {
-            let pushes = handoff::pushes(view, draft, wanted.revision, generation, wanted.hand_off);
+            let pushes = handoff::pushes(
+                view,
+                draft,
+                wanted.revision,
+                generation,
+                wanted.hand_off.as_ref().map(|hand_off| hand_off.to_revision),
+            );
             // Outside of a release the mounted file is enough; the push is for speed, and tried once.
             sheet.pushes.extend(pushes);
         }
@@ -140,7 +146,7 @@ fn document(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut She
     if !wanted.told {
         return None;
     }
-    let document = handoff::document(view, &draft.status, wanted.revision, wanted.role, wanted.hand_off)?;
+    let document = handoff::document(view, &draft.status, wanted)?;
     let config = view.config(wanted.revision);
     if let Some(config) = config {
         let current = config.document.as_ref() == Some(&document)

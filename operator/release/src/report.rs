@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use shop_crds::{
-    Reason,
+    Percent, Reason,
     names::{LABEL_REVISION, LABEL_SERVICE},
+    service::release::canary::Pause,
     status::{Blocked, Phase, ReleaseState},
 };
 
 use crate::{
-    abort, analysis, handoff, health,
+    abort, analysis, canary, handoff, health,
     inputs::NoInputs,
     phases,
     view::{Draft, View, active, after, revision_state},
@@ -224,7 +225,7 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
         }
         Phase::Scaling => {
             let silent = handoff::unreachable(view, &[to])
-                .filter(|_| view.ready(&draft.status, to) >= view.subject.replicas());
+                .filter(|_| view.ready(&draft.status, to) >= canary::size(view, release));
             let wait = silent.map_or_else(
                 || {
                     Wait::new(
@@ -236,7 +237,10 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
             );
             Some(wait.until(deadline).command(abort()))
         }
-        Phase::Shifting => Some(sidecars(view, release).until(deadline).command(abort())),
+        Phase::Shifting => {
+            let measured = analysed(view, draft, release);
+            Some(measured.unwrap_or_else(|| shifting(view, draft, release, deadline)))
+        }
         Phase::Switching => {
             let pointed = view.select(&[ServiceKind::Users, ServiceKind::Pods], to);
             let enough = view.enough_forward(&draft.status, release.from, to);
@@ -266,6 +270,40 @@ fn approvals(view: &View<'_>, release: &ReleaseState) -> String {
     let names: Vec<&str> = release.approvals.iter().map(|approval| approval.by.as_str()).collect();
     let by = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
     format!(", {} of {needed} people have decided to promote it{by}", names.len())
+}
+
+/// What keeps the requests from moving on.
+fn shifting(view: &View<'_>, draft: &Draft, release: &ReleaseState, deadline: Timestamp) -> Wait {
+    let to = release.to;
+    let share = Percent::parts(release.weight.and_then(|parts| u32::try_from(parts).ok()).unwrap_or(0));
+    let current = canary::current(view, release);
+    let step = current.map_or(String::new(), |(at, _)| format!(" (step {})", at + 1));
+    match current.and_then(|(_, step)| step.pause) {
+        Some(Pause::Manual) => {
+            let message = format!(
+                "revision {to} gets {share} of the requests{step}; promote it to go on, or abort it{}",
+                approvals(view, release)
+            );
+            Wait::new(Reason::AwaitingPromotion, message).command(command(view, "promote", Some(to)))
+        }
+        Some(Pause::For(span)) => {
+            let message = format!("revision {to} gets {share} of the requests for {span}{step}");
+            let since = release.step_since.as_ref().map_or(view.now, |since| since.0);
+            let due = after(since, span.duration());
+            let skip = format!("{} --full", command(view, "promote", Some(to)));
+            Wait::new(Reason::StepPause, message).until(due).command(skip)
+        }
+        None => {
+            let wait = match canary::lack(view, draft, release) {
+                Some(canary::Lack::Pods) => Wait::new(
+                    Reason::WaitingForPods,
+                    format!("revision {to} has too few ready pods for its next share of the requests{step}"),
+                ),
+                _ => sidecars(view, release),
+            };
+            wait.until(deadline).command(command(view, "abort", Some(to)))
+        }
+    }
 }
 
 fn sidecars(view: &View<'_>, release: &ReleaseState) -> Wait {

@@ -1,9 +1,11 @@
 //! The sidecar's document: what a plan says, with identity, epoch and keys; and back.
 
 use serde_json::{Value, json};
-use shop_contract::{App, Document, HandOff, HandoverKeys, Identity, PublicKeys, Readiness, SCHEMA};
+use shop_contract::{App, Document, HandoverKeys, Identity, PublicKeys, Readiness, SCHEMA};
 use shop_crds::{names, service::Protocol, status::Colour};
 use shop_release::{ObjectKind, Role, ServiceKind, SidecarDocument};
+
+mod traffic;
 
 use super::{COMPONENT_SIDECAR_CONFIG, Owner, Parts, Rendered, short_hash};
 
@@ -62,15 +64,8 @@ pub fn contract_document(
         },
         max_connections: document.max_connections,
         drain_max_ms: document.drain_max_ms,
-        hand_off: document.hand_off.map(|hand_off| HandOff {
-            to_revision: hand_off.to_revision,
-            share: hand_off.share,
-            fallback: format!("{}:80", address(hand_off.fallback)),
-            may_serve_locally: hand_off.may_serve_locally,
-            matches: Vec::new(),
-            sticky: None,
-        }),
-        mirror: None,
+        hand_off: document.hand_off.as_ref().map(|hand_off| traffic::hand_off(hand_off, &address)),
+        mirror: document.mirror.as_ref().map(|mirror| traffic::mirror(mirror, &address)),
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
         handover_keys: HandoverKeys { current: keys.handover.clone(), next: None },
     }
@@ -83,17 +78,11 @@ pub fn stored_document(
 ) -> Option<(SidecarDocument, Keys)> {
     let hand_off = match &document.hand_off {
         None => None,
-        Some(hand_off) => {
-            let fallback = ServiceKind::ALL
-                .into_iter()
-                .find(|kind| hand_off.fallback == format!("{}:80", address(*kind)))?;
-            Some(shop_release::HandOff {
-                to_revision: hand_off.to_revision,
-                share: hand_off.share,
-                fallback,
-                may_serve_locally: hand_off.may_serve_locally,
-            })
-        }
+        Some(hand_off) => Some(traffic::stored_hand_off(hand_off, &address)?),
+    };
+    let mirror = match &document.mirror {
+        None => None,
+        Some(mirror) => Some(traffic::stored_mirror(mirror, &address)?),
     };
     let plain = SidecarDocument {
         revision: document.identity.revision,
@@ -117,6 +106,7 @@ pub fn stored_document(
         max_connections: document.max_connections,
         drain_max_ms: document.drain_max_ms,
         hand_off,
+        mirror,
     };
     let keys =
         Keys { push: document.push_keys.current.clone(), handover: document.handover_keys.current.clone() };

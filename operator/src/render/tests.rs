@@ -3,7 +3,8 @@
 use serde_json::from_value;
 use shop_crds::{ShopServiceSpec, status::Colour};
 use shop_release::{
-    HandOff, Inputs, Observed, Role, ServiceKind, SidecarDocument, Source, SourceKind, SourceState,
+    HandOff, Inputs, Match, Mirror, Observed, Role, ServiceKind, SidecarDocument, Source, SourceKind,
+    SourceState, Sticky,
 };
 
 use super::*;
@@ -166,10 +167,18 @@ fn a_document_is_read_back_as_it_was_planned() {
         max_connections: 3_000,
         drain_max_ms: 90_000,
         hand_off: Some(HandOff {
+            matches: vec![
+                Match { header: Some(("user-tier".into(), "premium".into())), cookie: None },
+                Match { header: None, cookie: Some(("beta".into(), "1".into())) },
+            ],
+            sticky: Some(Sticky::Cookie("session".into())),
+            ..HandOff::of(25, 8, ServiceKind::Preview, true)
+        }),
+        mirror: Some(Mirror {
             to_revision: 8,
-            share: 10_000,
+            share: 1_000,
             fallback: ServiceKind::Preview,
-            may_serve_locally: true,
+            methods: vec!["GET".into()],
         }),
     };
     let keys = Keys { push: "p".into(), handover: "k1".into() };

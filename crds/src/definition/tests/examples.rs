@@ -70,6 +70,8 @@ fn what_is_shown_is_accepted() {
 fn the_full_example_has_every_field() {
     let mut found = Vec::new();
     missing("spec", &schema("ShopService")["properties"]["spec"], &read("full.yaml")["spec"], &mut found);
+    // One of several.
+    found.retain(|path| !path.starts_with("spec.release.canary.sticky."));
     assert!(found.is_empty(), "not in full.yaml: {found:?}");
 }
 

@@ -11,7 +11,10 @@ use shop_crds::{
 };
 
 use super::{checks, traffic};
-use crate::view::{Draft, View, after};
+use crate::{
+    canary,
+    view::{Draft, View, after},
+};
 
 /// What one analysis is about: fixed while a plan is made.
 pub(super) struct Run<'a> {
@@ -62,6 +65,10 @@ fn stage(view: &View<'_>, status: &ShopServiceStatus) -> Option<(AnalysisStage, 
         _ if skipped => None,
         // Nobody uses the candidate yet: its counters say nothing.
         Phase::Verifying if analysis.runs(When::Verifying) && asks => Some((AnalysisStage::Verifying, None)),
+        Phase::Shifting if asks || analysis.counts() => {
+            let (at, _) = canary::current(view, release).filter(|(_, step)| step.analysis.is_some())?;
+            Some((AnalysisStage::Step, i64::try_from(at).ok()))
+        }
         Phase::Watching if analysis.runs(When::Watching) && (asks || analysis.counts()) => {
             Some((AnalysisStage::Watching, None))
         }

@@ -9,7 +9,7 @@ use shop_crds::{
 
 use super::{Verdict, fenced};
 use crate::{
-    abort, analysis, cut,
+    abort, analysis, canary, cut,
     observed::Decision,
     view::{Draft, View, active, after, revision_state},
 };
@@ -33,7 +33,7 @@ pub(super) fn promote(view: &View<'_>, draft: &mut Draft, decision: &Decision) -
         return Verdict::refused(Reason::Paused, message);
     }
     let more = decision.spec.full && !release.full || decision.spec.force && !release.force;
-    let waits = release.held || analysis::holds(view, draft);
+    let waits = release.held || analysis::holds(view, draft) || canary::awaits(view, draft);
     if release.promoted_by.is_some() && !waits && !stuck && !more {
         return Verdict::done(format!("revision {revision} is promoted already"));
     }
@@ -99,6 +99,9 @@ pub(super) fn recount(view: &View<'_>, draft: &mut Draft) {
 
 /// The release goes on, in the name of those who decided.
 fn carry_out(view: &View<'_>, draft: &mut Draft, stuck: bool) {
+    if canary::awaits(view, draft) {
+        canary::next(view, draft);
+    }
     if stuck {
         draft.enter(Phase::Shifting, view, true);
         let revision = draft.release().map_or(0, |release| release.to);
@@ -113,7 +116,8 @@ fn carry_out(view: &View<'_>, draft: &mut Draft, stuck: bool) {
     let names: Vec<&str> = approvals.iter().map(|approval| approval.by.as_str()).collect();
     let by = names.join(", ");
     release.promoted_by = Some(by.clone());
-    release.full |= approvals.iter().all(|approval| approval.full);
+    // Users who are to leave a revision without pods are not kept there by steps.
+    release.full |= stuck || approvals.iter().all(|approval| approval.full);
     release.force |= approvals.iter().all(|approval| approval.force);
     release.held = false;
     release.failing = None;

@@ -87,12 +87,7 @@ fn scale(revision: i64, replicas: i32) -> Write {
 }
 
 fn hand(revision: i64, to: Option<i64>) -> Write {
-    let hand_off = to.map(|to_revision| HandOff {
-        to_revision,
-        share: 10_000,
-        fallback: ServiceKind::Preview,
-        may_serve_locally: true,
-    });
+    let hand_off = to.map(|to_revision| HandOff::of(10_000, to_revision, ServiceKind::Preview, true));
     let document = SidecarDocument {
         revision,
         role: Role::Active,
@@ -105,6 +100,7 @@ fn hand(revision: i64, to: Option<i64>) -> Write {
         max_connections: 10,
         drain_max_ms: 1000,
         hand_off,
+        mirror: None,
     };
     Write::WriteConfig { document: Box::new(document), generation: 1, replaces: Some(version()) }
 }

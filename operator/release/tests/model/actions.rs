@@ -7,7 +7,7 @@ use shop_crds::{
 };
 use shop_release::{ObjectKind, ObjectRef, Refusal, ServiceKind, SourceState};
 
-use crate::world::{Dice, World};
+use crate::world::{Dice, World, steps};
 
 pub(crate) const IMAGES: [&str; 8] =
     ["good-1", "good-2", "good-3", "good-4", "crash-5", "unready-6", "fades-7", "pull"];
@@ -54,6 +54,7 @@ pub(crate) enum Fault {
     ScaledToZero,
     PromotePolicy,
     OnFailurePolicy,
+    Strategy,
     LiveField,
     Promote,
     Abort,
@@ -76,7 +77,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 36] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::ApiError,
         Self::AnswerLost,
         Self::StaleRead,
@@ -101,6 +102,7 @@ impl Fault {
         Self::ScaledToZero,
         Self::PromotePolicy,
         Self::OnFailurePolicy,
+        Self::Strategy,
         Self::LiveField,
         Self::Promote,
         Self::Abort,
@@ -167,6 +169,7 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
         Fault::OnFailurePolicy => world.release(|release| {
             release.on_failure = if dice.one_in(2) { OnFailure::Hold } else { OnFailure::Abort };
         }),
+        Fault::Strategy => steps::change(world, dice, true),
         Fault::LiveField => world.apply(|spec| {
             let text = format!(r#"{{"maxConnections": {}}}"#, 70 + dice.roll(3));
             spec.sidecar = serde_json::from_str(&text).unwrap();

@@ -160,6 +160,7 @@ fn fingerprint(world: &World, operators: &[Operator]) -> u64 {
             .hash(&mut hash);
         (release.promoted_by.is_some(), release.succeeded.is_some(), release.healthy_since.is_some())
             .hash(&mut hash);
+        (release.step, release.weight, release.straight).hash(&mut hash);
         release.failing.as_ref().map(|failing| failing.reason).hash(&mut hash);
         release
             .aborting

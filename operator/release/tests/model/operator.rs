@@ -250,6 +250,10 @@ impl Operator {
         let Some(mut doing) = self.doing.take() else { return Ok(Did::default()) };
         let mut did = Did::default();
         let before = emptied(world);
+        let lost = world.observed.services.get(&ServiceKind::Users).is_some_and(|one| {
+            // What somebody else made of it leads nowhere already.
+            one.drifted && !world.observed.deployments.iter().any(|two| Some(two.revision) == one.selects)
+        });
         if let Some(status) = doing.status.take() {
             did.wrote = true;
             did.failed = !self.write_status(world, *status, &doing, answer)?;
@@ -257,7 +261,9 @@ impl Operator {
             did.wrote = true;
             did.failed = !self.write(world, &write, &mut doing, answer)?;
         }
-        never_emptied(world, &doing, &before)?;
+        if !lost {
+            never_emptied(world, &doing, &before)?;
+        }
         if did.failed {
             return Ok(did);
         }

@@ -330,7 +330,11 @@ impl Walk {
         let fine = match world.blocked() {
             None => world.stable() && image == *wanted,
             Some(Reason::NotTriedAgain) => world.stable(),
-            Some(Reason::AwaitingPromotion) => world.subject.release().promote == Promote::Manual,
+            Some(Reason::AwaitingPromotion) => {
+                // Or a step that waits for people.
+                let steps = world.status.release.as_ref().is_some_and(|release| release.step.is_some());
+                steps || world.subject.release().promote == Promote::Manual
+            }
             Some(Reason::OnHold | Reason::Paused | Reason::StateUnknown) => true,
             Some(Reason::CrashLoop | Reason::WaitingForPods | Reason::ImagePullFailed) => first,
             Some(Reason::NoWayBack) => world.status.pending.is_none(),

@@ -93,7 +93,7 @@ fn scaling_in_a_release_moves_both_revisions() {
 fn the_old_revision_hands_over_until_it_is_gone() {
     let mut world = switched();
     world.run(1);
-    let hand_off = world.observed.configs[0].document.as_ref().unwrap().hand_off.unwrap();
+    let hand_off = world.observed.configs[0].document.as_ref().unwrap().hand_off.clone().unwrap();
     assert_eq!((hand_off.to_revision, hand_off.share, hand_off.may_serve_locally), (2, 10_000, false));
     assert_eq!(hand_off.fallback, ServiceKind::Users);
     world.run_until(60, |world| world.phase() == Phase::Draining || world.stable());

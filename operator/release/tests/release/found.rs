@@ -71,12 +71,7 @@ fn a_struck_off_revision_that_runs_again_does_not_keep_the_old_one() {
     world.run_until(60, |world| world.stable() && world.status.last_revision == 2);
     world.status.revisions.retain(|state| state.number == 1);
     let document = world.observed.configs[0].document.clone().unwrap();
-    let hand_off = shop_release::HandOff {
-        to_revision: 1,
-        share: 10_000,
-        fallback: ServiceKind::Users,
-        may_serve_locally: true,
-    };
+    let hand_off = shop_release::HandOff::of(10_000, 1, ServiceKind::Users, true);
     world.image("good-3");
     world.run_until(60, |world| world.phase() == Phase::Watching);
     let config = world.observed.configs.iter_mut().find(|one| one.revision == 2).unwrap();

@@ -11,6 +11,7 @@
 
 mod analysed;
 mod back;
+mod canary;
 mod decided;
 mod forward;
 mod found;

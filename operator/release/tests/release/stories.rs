@@ -9,13 +9,13 @@ use shop_crds::{
 };
 use shop_release::{ServiceKind, Source, SourceKind, SourceState};
 
-use crate::world::{Dice, World, spec};
+use crate::world::{Dice, World, spec, steps};
 
 const IMAGES: [&str; 8] = ["good-1", "good-2", "good-3", "good-4", "crash-5", "unready-6", "fades-7", "pull"];
 
 /// Something that a user, a node or a colleague does.
 fn happening(world: &mut World, dice: &mut Dice) {
-    match dice.roll(15) {
+    match dice.roll(17) {
         0..=2 => world.image(IMAGES[usize::try_from(dice.roll(8)).unwrap()]),
         3 => world.apply(|spec| spec.replicas = i32::try_from(dice.roll(5)).unwrap()),
         4 => {
@@ -52,6 +52,7 @@ fn happening(world: &mut World, dice: &mut Dice) {
             world.subject.resource_version = world.bump();
             world.restart();
         }
+        14 | 15 => steps::change(world, dice, true),
         _ => world.restart(),
     }
 }
@@ -103,6 +104,9 @@ fn tell(seed: u64) {
     world.apply(|spec| {
         spec.config = serde_json::from_str(r#"[{"configMap": "settings", "mountPath": "/etc/x"}]"#).unwrap();
     });
+    if dice.one_in(2) {
+        steps::change(&mut world, &mut dice, true);
+    }
     world.linger = i64::try_from(dice.roll(20)).unwrap();
     for _ in 0..250 {
         if dice.one_in(12) {
@@ -118,6 +122,7 @@ fn tell(seed: u64) {
         let step = if dice.one_in(10) { 20_000 } else { 1_500 };
         world.pass(i64::try_from(dice.roll(step)).unwrap());
     }
+    steps::change(&mut world, &mut dice, false);
     settle(&mut world, seed);
 }
 

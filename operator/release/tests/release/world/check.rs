@@ -241,7 +241,10 @@ impl World {
                 })?;
                 self.check_deleted(sight, object.kind, &object.name)
             }
-            Write::WriteConfig { document, .. } => self.check_document(sight, document),
+            Write::WriteConfig { document, .. } => {
+                self.check_share(sight, document)?;
+                self.check_document(sight, document)
+            }
             Write::CreateRevision { revision, inputs, facts } => {
                 let known = self.status.revisions.iter().find(|one| one.number == *revision);
                 let same = inputs.hash() == facts.hash && known.is_none_or(|known| known.hash == facts.hash);
@@ -282,6 +285,27 @@ impl World {
         });
         holds(own, Invariant::Unmixed, || {
             format!("the document of revision {} says what the revision does not", document.revision)
+        })
+    }
+
+    /// A share of the users' requests rises only where there are pods for it.
+    fn check_share(&self, sight: &Sight, document: &shop_release::SidecarDocument) -> Holds {
+        let forward = |hand_off: &&shop_release::HandOff| hand_off.may_serve_locally && !sight.back;
+        let Some(hand_off) = document.hand_off.as_ref().filter(forward) else { return Ok(()) };
+        let to = hand_off.to_revision;
+        let before = self.observed.configs.iter().find(|one| one.revision == document.revision);
+        let before = before.and_then(|one| one.document.as_ref()?.hand_off.as_ref());
+        let rises = before.is_none_or(|before| before.to_revision != to || before.share < hand_off.share);
+        if !rises || sight.wanted == 0 {
+            return Ok(());
+        }
+        let may_miss = if sight.wanted >= 20 { (sight.wanted + 9) / 10 } else { 1 };
+        let least = (sight.wanted - may_miss).max(1);
+        let (share, takes) = (i32::try_from(hand_off.share).unwrap(), sight.ready(to));
+        let all = share == 10_000 && sight.enough(document.revision, to, false);
+        let enough = takes >= 1 && takes * 10_000 >= share * least;
+        holds(all || enough, Invariant::Enough, || {
+            format!("{share} of 10000 requests for {takes} pods of revision {to}, {} wanted", sight.wanted)
         })
     }
 

@@ -5,6 +5,7 @@
 mod apply;
 pub(crate) mod check;
 mod pods;
+pub(crate) mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
