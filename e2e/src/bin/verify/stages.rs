@@ -27,7 +27,7 @@ pub(crate) enum Kind {
 pub(crate) const LIMIT: Duration = Duration::from_mins(25);
 
 /// All stages, in the order in which they are run.
-pub(crate) const STAGES: [Stage; 9] = [
+pub(crate) const STAGES: [Stage; 10] = [
     Stage { name: "format", kind: Kind::Commands(&[&["fmt", "--all", "--check"]]) },
     Stage {
         name: "lint",
@@ -71,6 +71,7 @@ pub(crate) const STAGES: [Stage; 9] = [
     },
     Stage { name: "prepare", kind: Kind::Prepare },
     Stage { name: "cluster", kind: Kind::ClusterTests { threads: "4" } },
+    Stage { name: "conformance", kind: Kind::ClusterTests { threads: "4" } },
     // One at a time: these break what the others stand on.
     Stage { name: "disruptive", kind: Kind::ClusterTests { threads: "1" } },
     Stage { name: "policies", kind: Kind::ClusterTests { threads: "1" } },
