@@ -9,16 +9,20 @@ mod walk;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use crate::{Reason, ReleaseDecision, ShopService, span};
+use crate::{Reason, ReleaseDecision, ShopPolicy, ShopService, span};
 
 pub use rules::{Rule, rules};
 
-/// Both definitions as JSON, in the order in which they are installed.
+/// All definitions as JSON, in the order in which they are installed.
 ///
 /// # Panics
-/// Not with the types of this crate: a test makes both.
+/// Not with the types of this crate: a test makes them.
 pub fn definitions() -> Vec<Value> {
-    vec![definition::<ShopService>("ShopService"), definition::<ReleaseDecision>("ReleaseDecision")]
+    vec![
+        definition::<ShopService>("ShopService"),
+        definition::<ReleaseDecision>("ReleaseDecision"),
+        definition::<ShopPolicy>("ShopPolicy"),
+    ]
 }
 
 const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
@@ -33,8 +37,10 @@ fn definition<K: CustomResourceExt>(kind: &str) -> Value {
     if let Some(schema) = definition.pointer_mut(SCHEMA) {
         prepare_root(schema);
         clean(schema);
-        if kind == "ShopService" {
-            bound(schema);
+        match kind {
+            "ShopService" => bound(schema),
+            "ShopPolicy" => once_by_name(schema),
+            _ => {}
         }
         for rule in rules().iter().filter(|rule| rule.kind == kind) {
             add(schema, rule);
@@ -132,6 +138,13 @@ fn bound(schema: &mut Value) {
         let level = walk::at(schema, path).and_then(Value::as_object_mut).expect("a field of the type");
         level.extend(keys.as_object().cloned().unwrap_or_default());
     }
+}
+
+/// Windows are told apart by their names.
+fn once_by_name(schema: &mut Value) {
+    let level = walk::at(schema, "spec.freeze").and_then(Value::as_object_mut).expect("a field of the type");
+    level.insert("x-kubernetes-list-type".into(), json!("map"));
+    level.insert("x-kubernetes-list-map-keys".into(), json!(["name"]));
 }
 
 fn add(schema: &mut Value, rule: &Rule) {

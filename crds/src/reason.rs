@@ -84,6 +84,16 @@ reasons! {
     /// The analysis says that the new revision is good enough.
     AnalysisPassed,
 
+    // Gates.
+    /// A freeze window of a ShopPolicy stops promotions now.
+    Frozen,
+    /// A freeze window cannot be read; until it is corrected nothing is promoted.
+    FreezeInvalid,
+    /// A gate was passed by force.
+    GateForced,
+    /// Every part of a policy can be followed.
+    PolicyAccepted,
+
     // What blocks.
     /// An object of that name exists and belongs to somebody else.
     NameTaken,

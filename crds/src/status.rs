@@ -1,6 +1,7 @@
 //! `status` of a ShopService: the only place where the state of a release is kept.
 
 pub mod analysis;
+pub mod gates;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use schemars::JsonSchema;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Reason;
 use analysis::AnalysisState;
+use gates::Gates;
 
 /// Where the release is, and what it waits for. Written by the operator alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -255,6 +257,9 @@ pub struct ReleaseState {
     /// Whether it was promoted, or is gone back with, by force: a freeze does not hold it up.
     #[serde(default)]
     pub force: bool,
+    /// What it must pass before users move to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Gates>,
 }
 
 /// That somebody paused a release.
@@ -309,6 +314,7 @@ impl ReleaseState {
             approvals: Vec::new(),
             full: false,
             force: false,
+            gates: None,
         }
     }
 }

@@ -484,7 +484,7 @@ fn object_ref(kind: Kind, name: &str) -> Option<ObjectRef> {
         Kind::PodDisruptionBudget => ObjectKind::PodDisruptionBudget,
         Kind::Job => ObjectKind::Job,
         Kind::ReleaseDecision => ObjectKind::ReleaseDecision,
-        Kind::ShopService | Kind::Pod | Kind::EndpointSlice => return None,
+        Kind::ShopService | Kind::ShopPolicy | Kind::Pod | Kind::EndpointSlice => return None,
     };
     Some(ObjectRef::new(kind, name))
 }

@@ -5,6 +5,7 @@
 
 mod entry;
 pub(crate) mod kind;
+mod policy;
 mod watch;
 
 use std::{
@@ -19,6 +20,7 @@ use shop_release::{Decision, Pod, SourceKind};
 use crate::{key::ServiceKey, render::LABEL_COMPONENT};
 pub use entry::{Held, Shop, Slice};
 pub use kind::Kind;
+pub use policy::{Known as KnownPolicy, Policies};
 pub use watch::{OnChange, Watches, start};
 
 /// Everything known of one ShopService. A copy shares its contents.
@@ -71,6 +73,7 @@ type SourcePlace = (SourceKind, String, String);
 #[derive(Debug, Default)]
 pub struct Cache {
     state: RwLock<State>,
+    policies: Policies,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +107,11 @@ impl Cache {
         self.read().sources.get(&(kind, namespace.to_owned(), name.to_owned())).cloned()
     }
 
+    /// Policies of all namespaces.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
     /// The highest leader epoch on anything that is known.
     pub fn highest_epoch(&self) -> i64 {
         let state = self.read();
@@ -121,6 +129,7 @@ impl Cache {
     /// How many objects of each kind are kept.
     pub fn counts(&self) -> BTreeMap<Kind, i64> {
         let mut counts: BTreeMap<Kind, i64> = Kind::ALL.into_iter().map(|kind| (kind, 0)).collect();
+        counts.insert(Kind::ShopPolicy, i64::try_from(self.policies.all().len()).unwrap_or(i64::MAX));
         for (kind, _, _) in self.read().places.keys() {
             *counts.entry(*kind).or_default() += 1;
         }
@@ -131,6 +140,10 @@ impl Cache {
     pub fn apply(&self, kind: Kind, object: &DynamicObject) -> Touched {
         let mut touched = Touched::new();
         let Some((namespace, name)) = namespaced(&object.metadata) else { return touched };
+        if kind == Kind::ShopPolicy {
+            let changed = self.policies.put(&namespace, &name, object);
+            return if changed { self.services_of(&namespace) } else { touched };
+        }
         let mut state = self.write();
         if let Some(source) = source_kind(kind) {
             touched.extend(state.source_is(
@@ -160,6 +173,9 @@ impl Cache {
     /// An object is gone.
     pub fn delete(&self, kind: Kind, metadata: &ObjectMeta) -> Touched {
         let Some((namespace, name)) = namespaced(metadata) else { return Touched::new() };
+        if kind == Kind::ShopPolicy {
+            return self.forget_policy(&namespace, &name);
+        }
         self.write().delete(&(kind, namespace, name))
     }
 
@@ -171,6 +187,11 @@ impl Cache {
         seen: &HashSet<(String, String)>,
         of: impl Fn(&BTreeMap<String, String>) -> bool,
     ) -> Touched {
+        if kind == Kind::ShopPolicy {
+            let seen = |namespace: &String, name: &String| seen.contains(&(namespace.clone(), name.clone()));
+            let gone = self.policies.without(seen);
+            return gone.iter().flat_map(|(namespace, name)| self.forget_policy(namespace, name)).collect();
+        }
         let mut state = self.write();
         let unseen = |namespace: &String, name: &String| !seen.contains(&(namespace.clone(), name.clone()));
         let mut gone: HashSet<Place> = HashSet::new();
@@ -187,6 +208,14 @@ impl Cache {
             gone.extend(sources.map(|place| (kind, place.1.clone(), place.2.clone())));
         }
         gone.iter().flat_map(|place| state.delete(place)).collect()
+    }
+
+    fn forget_policy(&self, namespace: &str, name: &str) -> Touched {
+        if self.policies.remove(namespace, name) { self.services_of(namespace) } else { Touched::new() }
+    }
+
+    fn services_of(&self, namespace: &str) -> Touched {
+        self.read().services.keys().filter(|key| key.namespace == namespace).cloned().collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

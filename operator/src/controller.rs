@@ -223,6 +223,7 @@ impl Controller {
         observed.sources = self.tools.sources.find(&self.cache, &key.namespace, &subject.spec).await;
         observed.answers = self.tools.asks.answers(&owner.uid);
         self.count(key, &subject, &status, &mut observed);
+        observed.policies = self.cache.policies().of(&key.namespace);
         observe::ask_traffic(&self.tools.sidecars, &mut observed, &status, memory).await;
         self.tools.metrics.took("observe", began.elapsed());
 

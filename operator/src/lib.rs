@@ -19,6 +19,7 @@ pub mod logs;
 pub mod memory;
 pub mod metrics;
 pub mod observe;
+pub mod policies;
 pub mod queue;
 pub mod render;
 pub mod run;

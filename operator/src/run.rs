@@ -15,6 +15,7 @@ use crate::{
     http::{self, HttpError, Probed},
     lease::Candidacy,
     metrics::{Metrics, MetricsError},
+    policies,
     queue::Queue,
     render::SidecarImage,
     settings::Settings,
@@ -86,6 +87,8 @@ pub async fn run(
         None => Sidecars::new(signer, Arc::clone(&metrics)),
         Some(locate) => Sidecars::located(signer, Arc::clone(&metrics), locate),
     };
+    let telling =
+        tokio::spawn(policies::report(client.clone(), Arc::clone(&cache), leadership.clone(), stop.clone()));
     let tools = Tools {
         client: client.clone(),
         sidecars,
@@ -108,7 +111,7 @@ pub async fn run(
     resign.cancel();
     let _ = candidate.await;
     end.cancel();
-    let _ = tokio::join!(recording, counting);
+    let _ = tokio::join!(recording, counting, telling);
     watches.stop().await;
     tracing::info!("stopped");
     match port.await {

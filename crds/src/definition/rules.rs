@@ -4,6 +4,7 @@
 
 mod analysis;
 mod canary;
+mod policy;
 
 /// One rule of a definition.
 #[derive(Clone, Debug)]
@@ -22,10 +23,10 @@ const NAME: &str = "'^[a-z]([-a-z0-9]*[a-z0-9])?$'";
 const SPAN: &str = "'^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?([0-9]{1,9}ms)?$'";
 const WHOLE_SECONDS: &str = "'^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$'";
 
-/// Every rule of both definitions.
+/// Every rule of all definitions.
 pub fn rules() -> Vec<Rule> {
     let mut rules =
-        [name(), container(), config(), environment(), probes(), release(), service(), decision()].concat();
+        [name(), container(), config(), environment(), probes(), release(), service(), decision(), policy::rules()].concat();
     rules.extend(canary::rules());
     rules.extend(resources("spec.resources", "spec.resources.requests{}", "spec.resources.limits{}"));
     rules.extend(resources(

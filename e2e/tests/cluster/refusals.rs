@@ -74,7 +74,11 @@ fn answers(stderr: &str) -> Vec<String> {
 
 /// The cases of the table as objects, each under a name of its own unless the name is what is wrong.
 fn refused_objects() -> Result<Vec<(String, Value, Value)>> {
-    let bases = [("ShopService", example("smallest.yaml")?), ("ReleaseDecision", example("decision.yaml")?)];
+    let bases = [
+        ("ShopService", example("smallest.yaml")?),
+        ("ReleaseDecision", example("decision.yaml")?),
+        ("ShopPolicy", example("policy.yaml")?),
+    ];
     let table = example("refused.yaml")?;
     let mut objects = Vec::new();
     for (number, case) in table.as_array().context("the table is a list")?.iter().enumerate() {
@@ -149,7 +153,9 @@ fn what_is_shown_is_accepted_without_a_warning() {
         let mut decision = example("decision.yaml")?;
         decision["spec"]["actor"] = json!(whoami(session).await?);
         let mut objects = vec![decision];
-        for (file, name) in [("smallest.yaml", "smallest"), ("full.yaml", "full")] {
+        for (file, name) in
+            [("smallest.yaml", "smallest"), ("full.yaml", "full"), ("policy.yaml", "calendar")]
+        {
             let mut object = example(file)?;
             object["metadata"] = json!({"name": name});
             objects.push(object);
@@ -162,7 +168,7 @@ fn what_is_shown_is_accepted_without_a_warning() {
         let manner =
             ["apply", "--server-side", "--force-conflicts", "--field-manager=test", "--dry-run=server"];
         quiet(&kubectl_file(session, &manner, &definitions).await?)?;
-        for plural in ["shopservices", "releasedecisions"] {
+        for plural in ["shopservices", "releasedecisions", "shoppolicies"] {
             let name = format!("{plural}.shopkeeper.dev");
             let conditions = session
                 .kubectl(&["get", "crd", &name, "--output=jsonpath={.status.conditions[*].type}"])
@@ -185,7 +191,7 @@ fn every_field_is_explained() {
     test("every_field_is_explained", async |session| {
         let document = session.kubectl(&["get", "--raw", "/openapi/v3/apis/shopkeeper.dev/v1alpha1"]).await?;
         let document: Value = serde_json::from_str(&document).context("parse the API server's schemas")?;
-        for kind in ["ShopService", "ReleaseDecision"] {
+        for kind in ["ShopService", "ReleaseDecision", "ShopPolicy"] {
             let pointer = format!("/components/schemas/dev.shopkeeper.v1alpha1.{kind}");
             let schema = document.pointer(&pointer).with_context(|| format!("{kind} has a schema"))?;
             let mut silent = Vec::new();

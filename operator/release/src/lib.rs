@@ -21,6 +21,8 @@ mod cut;
 mod decisions;
 mod desired;
 mod document;
+pub mod freeze;
+mod gates;
 mod guard;
 mod handoff;
 mod health;
@@ -47,8 +49,8 @@ pub use document::{HandOff, Match, Mirror, Role, SidecarDocument, Sticky};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
 pub use observed::{
     Acknowledged, Budget, CheckedTemplate, Container, Decision, Deployment, EndpointsAcknowledged, Observed,
-    Pod, PushFailed, Refusal, Service, SidecarConfig, SidecarView, Source, SourceState, StoredRevision,
-    StoredSnapshot, Traffic,
+    Pod, Policy, PushFailed, Refusal, Service, SidecarConfig, SidecarView, Source, SourceState,
+    StoredRevision, StoredSnapshot, Traffic,
 };
 pub use outside::{Answer, AnswerValue, Ask, JobSeen, JobState, JobTemplate, MAX_TEXT, Question};
 pub use subject::Subject;
@@ -121,6 +123,7 @@ pub fn plan(subject: &Subject, observed: &Observed, status: &ShopServiceStatus, 
     if let Some(active) = view::active(&draft.status) {
         health::record_digest(&view, &mut draft, active);
     }
+    gates::tidy(&mut draft);
     retire::forget(&view, &mut draft);
     let desired = desired::of(&view, &mut draft);
     let finished = decisions::finish(&view, &draft);

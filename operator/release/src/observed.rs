@@ -10,7 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use shop_crds::{ReleaseDecisionSpec, ReleaseDecisionStatus, status::Colour};
+use shop_crds::{ReleaseDecisionSpec, ReleaseDecisionStatus, ShopPolicySpec, status::Colour};
 
 use crate::{
     analysis::Tally,
@@ -60,6 +60,8 @@ pub struct Observed {
     pub refused: Vec<Refusal>,
     /// Names that are needed and taken by objects of somebody else.
     pub taken: Vec<ObjectRef>,
+    /// Policies of the namespace, by name.
+    pub policies: Vec<Policy>,
     /// What the API server said last about a template with `spec.pod`, if it was asked.
     pub checked: Option<CheckedTemplate>,
 }
@@ -336,4 +338,13 @@ pub struct Refusal {
     pub at: Timestamp,
     /// What the API server said.
     pub message: String,
+}
+
+/// A policy of the namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec`; an error where it cannot be read, which stops promotions as a window that cannot be read does.
+    pub spec: Result<ShopPolicySpec, String>,
 }

@@ -10,7 +10,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, analysis, canary, cut, handoff, health,
+    abort, analysis, canary, cut, gates, handoff, health,
     view::{Draft, View, after, revision_state},
     write::ServiceKind,
 };
@@ -133,7 +133,8 @@ fn verify(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
         return false;
     }
     let promoted = release.promoted_by.clone().or_else(|| promoted_by_itself(view, draft, release));
-    let Some(by) = promoted else { return false };
+    let thawed = gates::thawed(view, draft, release);
+    let Some(by) = promoted.filter(|_| thawed) else { return false };
     if let Some(release) = draft.status.release.as_mut() {
         release.promoted_by = Some(by.clone());
     }
@@ -167,7 +168,11 @@ fn scale(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     let ready = view.ready(&draft.status, release.to) >= wanted;
     let told = handoff::acknowledged(view, &draft.status, release.to);
     if !(sized && ready && told) {
-        return false;
+        return gates::wait_again(view, draft);
+    }
+    // A freeze may have begun meanwhile; here no user has moved yet.
+    if !gates::thawed(view, draft, release) {
+        return gates::wait_no_more(draft);
     }
     draft.enter(Phase::Shifting, view, true);
     true

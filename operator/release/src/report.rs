@@ -10,7 +10,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, analysis, canary, handoff, health,
+    abort, analysis, canary, gates, handoff, health,
     inputs::NoInputs,
     phases,
     view::{Draft, View, active, after, revision_state},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What is waited for, before it is known since when.
-struct Wait {
+pub(crate) struct Wait {
     reason: Reason,
     message: String,
     next: Option<Timestamp>,
@@ -26,16 +26,16 @@ struct Wait {
 }
 
 impl Wait {
-    fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), next: None, command: None }
     }
 
-    fn until(mut self, next: Timestamp) -> Self {
+    pub(crate) fn until(mut self, next: Timestamp) -> Self {
         self.next = Some(next);
         self
     }
 
-    fn command(mut self, command: String) -> Self {
+    pub(crate) fn command(mut self, command: String) -> Self {
         self.command = Some(command);
         self
     }
@@ -66,7 +66,7 @@ pub(crate) fn describe(view: &View<'_>, draft: &mut Draft, unknown: Option<&str>
 }
 
 /// `kubectl shop VERB order --revision 7 -n shop`.
-fn command(view: &View<'_>, verb: &str, revision: Option<i64>) -> String {
+pub(crate) fn command(view: &View<'_>, verb: &str, revision: Option<i64>) -> String {
     let revision = revision.map_or(String::new(), |revision| format!(" --revision {revision}"));
     format!("kubectl shop {verb} {}{revision} -n {}", view.subject.name, view.subject.namespace)
 }
@@ -202,6 +202,11 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
     if let Some(wait) = analysed(view, draft, release) {
         return Some(wait);
     }
+    let by_itself = phases::promoted_at(view, release).is_some_and(|(_, due)| due <= view.now);
+    let decided = release.promoted_by.is_some() || view.release.promote == Promote::Automatic || by_itself;
+    if let Some(wait) = gates::waits(view, release).filter(|_| decided) {
+        return Some(wait);
+    }
     let abort = || command(view, "abort", Some(to));
     match draft.phase() {
         Phase::Preparing => {
@@ -212,13 +217,15 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
             Some(pods(Wait::new(Reason::WaitingForPods, message)).command(command))
         }
         Phase::Verifying => {
+            let gate = gates::waits(view, release);
+            let but = gate.map_or(String::new(), |gate| format!(" ({})", gate.message));
             let promote = command(view, "promote", Some(to));
             let wait = |message| Wait::new(Reason::AwaitingPromotion, message).command(promote);
             let people = approvals(view, release);
             Some(match phases::promoted_at(view, release) {
-                None => wait(format!("revision {to} is ready{people}; promote or abort it")),
+                None => wait(format!("revision {to} is ready{people}; promote or abort it{but}")),
                 Some((patience, due)) => wait(format!(
-                    "revision {to} is ready{people}; promote or abort it, or it is promoted {patience} after it was ready"
+                    "revision {to} is ready{people}; promote or abort it, or it is promoted {patience} after it was ready{but}"
                 ))
                 .until(due),
             })

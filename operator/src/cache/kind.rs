@@ -11,7 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Resource, core::ApiResource};
-use shop_crds::{ReleaseDecision, ShopService};
+use shop_crds::{ReleaseDecision, ShopPolicy, ShopService};
 use shop_release::{ObjectKind, SourceKind};
 
 /// A kind that is watched: also the label value of metrics.
@@ -21,6 +21,8 @@ pub enum Kind {
     ShopService,
     /// What people decide.
     ReleaseDecision,
+    /// What holds for a namespace.
+    ShopPolicy,
     /// One per living revision.
     Deployment,
     /// The record of a revision.
@@ -45,9 +47,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ShopService,
         Self::ReleaseDecision,
+        Self::ShopPolicy,
         Self::Deployment,
         Self::ControllerRevision,
         Self::Service,
@@ -65,6 +68,7 @@ impl Kind {
         match self {
             Self::ShopService => "ShopService",
             Self::ReleaseDecision => "ReleaseDecision",
+            Self::ShopPolicy => "ShopPolicy",
             Self::Deployment => "Deployment",
             Self::ControllerRevision => "ControllerRevision",
             Self::Service => "Service",
@@ -83,6 +87,7 @@ impl Kind {
         match self {
             Self::ShopService => of::<ShopService>(),
             Self::ReleaseDecision => of::<ReleaseDecision>(),
+            Self::ShopPolicy => of::<ShopPolicy>(),
             Self::Deployment => of::<Deployment>(),
             Self::ControllerRevision => of::<ControllerRevision>(),
             Self::Service => of::<Service>(),

@@ -7,4 +7,6 @@ mod api;
 #[cfg(test)]
 mod behaviour;
 #[cfg(test)]
+mod gates;
+#[cfg(test)]
 mod nodes;

@@ -3,7 +3,7 @@
 use kube::core::cel::Validator;
 use serde_json::Value;
 
-use crate::{ReleaseDecision, ShopService, definition, definitions};
+use crate::{ReleaseDecision, ShopPolicy, ShopService, definition, definitions};
 
 fn read(name: &str) -> Value {
     let path = format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -46,9 +46,12 @@ fn missing(path: &str, schema: &Value, object: &Value, found: &mut Vec<String>) 
 
 #[test]
 fn what_is_shown_is_accepted() {
-    for (file, kind) in
-        [("smallest.yaml", "ShopService"), ("full.yaml", "ShopService"), ("decision.yaml", "ReleaseDecision")]
-    {
+    for (file, kind) in [
+        ("smallest.yaml", "ShopService"),
+        ("full.yaml", "ShopService"),
+        ("decision.yaml", "ReleaseDecision"),
+        ("policy.yaml", "ShopPolicy"),
+    ] {
         let object = read(file);
         Validator::new()
             .validate(&schema(kind), &object, None)
@@ -56,6 +59,9 @@ fn what_is_shown_is_accepted() {
         let again = match kind {
             "ShopService" => {
                 serde_json::to_value(serde_json::from_value::<ShopService>(object.clone()).unwrap()).unwrap()
+            }
+            "ShopPolicy" => {
+                serde_json::to_value(serde_json::from_value::<ShopPolicy>(object.clone()).unwrap()).unwrap()
             }
             _ => serde_json::to_value(serde_json::from_value::<ReleaseDecision>(object.clone()).unwrap())
                 .unwrap(),
@@ -77,7 +83,11 @@ fn the_full_example_has_every_field() {
 
 #[test]
 fn what_is_refused_says_what_to_write() {
-    let bases = [("ShopService", read("smallest.yaml")), ("ReleaseDecision", read("decision.yaml"))];
+    let bases = [
+        ("ShopService", read("smallest.yaml")),
+        ("ReleaseDecision", read("decision.yaml")),
+        ("ShopPolicy", read("policy.yaml")),
+    ];
     for case in read("refused.yaml").as_array().unwrap().iter().filter(|case| case["by"] != "schema") {
         let kind = case["kind"].as_str().unwrap();
         let mut object = bases.iter().find(|(name, _)| *name == kind).unwrap().1.clone();

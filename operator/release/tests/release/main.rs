@@ -15,6 +15,7 @@ mod canary;
 mod decided;
 mod forward;
 mod found;
+mod gates;
 mod paused;
 mod people;
 mod stories;
