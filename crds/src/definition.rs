@@ -138,6 +138,12 @@ fn bound(schema: &mut Value) {
         let level = walk::at(schema, path).and_then(Value::as_object_mut).expect("a field of the type");
         level.extend(keys.as_object().cloned().unwrap_or_default());
     }
+    for job in ["spec.release.jobs.expand", "spec.release.jobs.contract"] {
+        let path = format!("{job}.env[].name");
+        let level = walk::at(schema, &path).and_then(Value::as_object_mut).expect("a field of the type");
+        level.insert("minLength".into(), json!(1));
+        level.insert("maxLength".into(), json!(256));
+    }
 }
 
 /// Windows are told apart by their names.

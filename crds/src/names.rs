@@ -55,6 +55,16 @@ pub fn snapshot(service: &str, number: i64, source: &str) -> String {
     format!("{}-{hash:016x}", kept.trim_end_matches(['-', '.']))
 }
 
+/// `order-r7-expand`: the Job before the first pod of a revision.
+pub fn expand_job(service: &str, number: i64) -> String {
+    format!("{service}-r{number}-expand")
+}
+
+/// `order-r7-contract`: the Job after the last pod of the revision before.
+pub fn contract_job(service: &str, number: i64) -> String {
+    format!("{service}-r{number}-contract")
+}
+
 /// `order`: the Service that users reach.
 pub fn users_service(service: &str) -> String {
     service.to_owned()

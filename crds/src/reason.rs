@@ -89,6 +89,16 @@ reasons! {
     Frozen,
     /// A freeze window cannot be read; until it is corrected nothing is promoted.
     FreezeInvalid,
+    /// The web hook of spec.release.confirm has not said yes.
+    AwaitingConfirmation,
+    /// A Job of spec.release.jobs has not ended.
+    WaitingForJob,
+    /// The Job that must succeed before a revision starts has failed.
+    ExpandFailed,
+    /// The Job that is run once the old revision is gone has failed; users are not affected.
+    ContractFailed,
+    /// The Job that was run once an older revision was gone stands in the way back.
+    ContractDone,
     /// A gate was passed by force.
     GateForced,
     /// Every part of a policy can be followed.

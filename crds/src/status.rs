@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Reason;
 use analysis::AnalysisState;
-use gates::Gates;
+use gates::{Gates, JobRun};
 
 /// Where the release is, and what it waits for. Written by the operator alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -390,6 +390,12 @@ pub struct RevisionState {
     /// Generation of its sidecars' document that was planned last.
     #[serde(default)]
     pub generation: i64,
+    /// Whether its expand Job has succeeded: it is not run again.
+    #[serde(default)]
+    pub expanded: bool,
+    /// Its contract Job. From the beginning of that on, revisions before it are gone back to by force only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<JobRun>,
 }
 
 /// How the release of a revision ended.

@@ -197,7 +197,15 @@ impl<'a> Application<'a> {
             Write::WriteBudget { revision, max_unavailable, replaces } => {
                 (render::budget(owner, *revision, *max_unavailable), replaces.as_ref())
             }
-            Write::CreateJob { name, revision, job } => (render::job(owner, name, *revision, job), None),
+            Write::CreateJob { name, revision, job } => {
+                // The revision's own Jobs run with what the revision runs with.
+                let own = [
+                    shop_crds::names::expand_job(&owner.service, *revision),
+                    shop_crds::names::contract_job(&owner.service, *revision),
+                ];
+                let like = if own.contains(name) { Some(self.template(*revision)?) } else { None };
+                (render::job(owner, name, *revision, job, like.as_ref()), None)
+            }
             Write::Ask(question) => {
                 self.ask(question);
                 return Ok(());

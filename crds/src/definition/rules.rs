@@ -25,8 +25,18 @@ const WHOLE_SECONDS: &str = "'^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$'";
 
 /// Every rule of all definitions.
 pub fn rules() -> Vec<Rule> {
-    let mut rules =
-        [name(), container(), config(), environment(), probes(), release(), service(), decision(), policy::rules()].concat();
+    let mut rules = [
+        name(),
+        container(),
+        config(),
+        environment(),
+        probes(),
+        release(),
+        service(),
+        decision(),
+        policy::rules(),
+    ]
+    .concat();
     rules.extend(canary::rules());
     rules.extend(resources("spec.resources", "spec.resources.requests{}", "spec.resources.limits{}"));
     rules.extend(resources(
@@ -162,6 +172,10 @@ fn release() -> Vec<Rule> {
         ("spec.release.promoteAfter", "1s", "168h", "10m or 12h"),
         ("spec.release.drain.max", "1s", "24h", "30s or 10m"),
         ("spec.release.progressDeadline", "10s", "24h", "90s or 10m"),
+        ("spec.release.confirm.timeout", "1s", "1m", "10s"),
+        ("spec.release.confirm.interval", "1s", "1h", "30s or 5m"),
+        ("spec.release.jobs.expand.timeout", "1s", "24h", "10m"),
+        ("spec.release.jobs.contract.timeout", "1s", "24h", "10m"),
     ]
     .map(|(path, shortest, longest, example)| {
         shop(
@@ -181,6 +195,18 @@ fn release() -> Vec<Rule> {
         "!has(self.rollbackWindow) || !has(self.historyLimit) || self.rollbackWindow <= self.historyLimit",
         "a revision that is not kept cannot come back: write a historyLimit that is not below rollbackWindow",
     ));
+    rules.push(shop(
+        "spec.release.confirm.url",
+        r"self.matches('^https?://[^\\s/@]+(/\\S*)?$')",
+        "write an address that begins with http:// or https://, without a user, as in https://ci.example/may-release",
+    ));
+    for path in ["spec.release.jobs.expand.env[].name", "spec.release.jobs.contract.env[].name"] {
+        rules.push(shop(
+            path,
+            "self.matches('^[A-Za-z_.-][A-Za-z0-9_.-]*$')",
+            "write a name of letters, digits, '_', '-' and '.' that does not begin with a digit, as in LOG_LEVEL",
+        ));
+    }
     // CEL's durations know no days.
     rules.push(shop(
         "spec.release.keepOld",

@@ -2,6 +2,7 @@
 
 pub mod analysis;
 pub mod canary;
+pub mod gates;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::Span;
 use analysis::Analysis;
 use canary::Canary;
+use gates::{Confirm, Jobs};
 
 /// How a new revision reaches the users. Every field changes live, a running release included.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename_all = "camelCase")]
 pub struct Release {
@@ -65,6 +67,12 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20))]
     pub history_limit: Option<i32>,
+    /// A web hook that must say yes before a revision is promoted. It is not asked for the first revision, nor on the way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
+    /// Jobs that are run once for a revision, before its first pod and after the old revision's last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<Jobs>,
 }
 
 /// How users move to a new revision.

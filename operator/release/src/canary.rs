@@ -17,7 +17,7 @@ use shop_crds::{
 use crate::{
     analysis, desired,
     document::{HandOff, Match, Mirror, Sticky},
-    handoff,
+    gates, handoff,
     view::{Draft, View, after},
     write::ServiceKind,
 };
@@ -261,6 +261,7 @@ fn settle_in(view: &View<'_>, draft: &mut Draft, before: &ReleaseState) -> bool 
     // Only pods and sidecars are waited for with a deadline.
     let waits =
         steps.get(place(steps, &release)).is_none_or(|step| step.weight.is_some() || step.replicas.is_some());
+    let waits = waits && release.gates.as_ref().is_none_or(|gates| gates.freeze.is_none());
     release.waiting_since = release.waiting_since.filter(|_| waits).or_else(|| waits.then(|| view.micro()));
     let changed = release != *before;
     draft.status.release = Some(release);
@@ -275,11 +276,17 @@ fn head_for(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, goal: i6
             arrived
         }
         Some(Lack::Acknowledgements) if release.weight != Some(goal) => {
+            // More users are moved outside of freeze windows only.
+            if goal > release.weight.unwrap_or(0) && !gates::thawed(view, draft, release) {
+                return if gates::wait_no_more(draft) { Walk::Moved } else { Walk::Stands };
+            }
             if let Some(release) = draft.status.release.as_mut() {
                 release.weight = Some(goal);
             }
             Walk::Moved
         }
+        // Pods that are lost have their deadline, whatever is frozen.
+        Some(_) if gates::strike(draft) => Walk::Moved,
         Some(_) => Walk::Stands,
     }
 }

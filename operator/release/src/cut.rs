@@ -147,6 +147,8 @@ fn cut(view: &View<'_>, draft: &mut Draft, hash: &str) -> i64 {
         proven: false,
         barred: false,
         generation: 0,
+        expanded: false,
+        contract: None,
     });
     draft.tell(
         false,

@@ -6,7 +6,7 @@ use shop_crds::status::{Phase, ReleaseState};
 use crate::{
     abort, canary,
     document::{HandOff, Mirror, Role},
-    phases,
+    gates, phases,
     view::{Draft, View, active},
     write::{MaxUnavailable, ServiceKind},
 };
@@ -69,6 +69,11 @@ pub(crate) fn of(view: &View<'_>, draft: &mut Draft) -> Desired {
         Some(release) => match release.from {
             Some(from) if release.aborting.is_some() => aborting(view, draft, &release, from),
             Some(from) => releasing(view, draft, &release, from),
+            None if !gates::jobs::may_start(view, &draft.status, &release) => {
+                let mut first = serving(view, release.to);
+                first.revisions = vec![Wanted::new(release.to, Role::Active, 0)];
+                first
+            }
             None => serving(view, release.to),
         },
         None => active(&draft.status).map_or_else(Desired::default, |active| serving(view, active)),
@@ -114,7 +119,7 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
     };
     match draft.phase() {
         Phase::Preparing | Phase::Verifying => {
-            let size = phases::preview_size(view, release);
+            let size = phases::preview_size(view, &draft.status, release);
             let preview = Wanted { pushed: false, ..Wanted::new(to, Role::Candidate, size).without_budget() };
             let mirror = canary::mirror(view, release).filter(|_| draft.phase() == Phase::Verifying);
             let old = Wanted { pushed: mirror.is_some(), mirror, ..old };

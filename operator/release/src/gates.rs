@@ -1,7 +1,10 @@
-//! What a release must pass before users move to it, beside its own health: freeze windows.
+//! What a release must pass before users move to it, beside its own health: freeze windows, a web hook, Jobs.
 //!
 //! Gates stand before the promotion, and before each step by which more users move. Where the last step was made, nothing is
 //! asked any more; and nothing here is asked on the way back, for the first revision, or for a return to a proven one.
+
+mod confirm;
+pub(crate) mod jobs;
 
 use std::time::Duration;
 
@@ -15,15 +18,41 @@ use crate::{
     freeze::{self, Verdict},
     report::{Wait, command},
     view::{Draft, View, after},
+    write::Write,
 };
 
 /// Longest time until a freeze is looked at again: the clock of the machine may be set.
 const LOOK_AGAIN: Duration = Duration::from_mins(10);
 
+/// Whether nothing is asked: the first revision has no users before, and the way back is never stopped.
+fn is_exempt(release: &ReleaseState) -> bool {
+    release.from.is_none() || goes_back(release)
+}
+
+fn goes_back(release: &ReleaseState) -> bool {
+    release.returning || release.straight
+}
+
+/// Whether the candidate may be promoted, if somebody or something wants it to be.
+pub(crate) fn open(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, wanted: bool) -> bool {
+    let thawed = thawed(view, draft, release);
+    wanted && thawed && contracted(draft, release).is_none() && confirm::confirmed(view, draft, release)
+}
+
+/// The revision whose contract Job stands before a release of an older one.
+fn contracted(draft: &Draft, release: &ReleaseState) -> Option<i64> {
+    let free = release.from.is_none() || release.returning || release.force;
+    jobs::contracted_after(&draft.status, release.to).filter(|_| !free)
+}
+
+/// What is asked and run for the gates, after everything else.
+pub(crate) fn writes(view: &View<'_>, draft: &Draft) -> Vec<Write> {
+    jobs::writes(view, draft).into_iter().chain(confirm::question(view, draft)).collect()
+}
+
 /// Whether users may be moved to the candidate now, as far as freeze windows go.
 pub(crate) fn thawed(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
-    let found =
-        if release.from.is_none() || release.returning || release.straight { None } else { freeze(view) };
+    let found = if is_exempt(release) { None } else { freeze(view) };
     let to = release.to;
     let known = draft.status.release.as_mut().and_then(|release| release.gates.as_mut()?.freeze.take());
     let Some(mut found) = found else { return true };
@@ -63,6 +92,12 @@ fn freeze(view: &View<'_>) -> Option<FreezeGate> {
     }
 }
 
+/// Something else is waited for than the end of a freeze; true when the status was changed.
+pub(crate) fn strike(draft: &mut Draft) -> bool {
+    let gates = draft.status.release.as_mut().and_then(|release| release.gates.as_mut());
+    gates.is_some_and(|gates| gates.freeze.take().is_some())
+}
+
 /// progressDeadline does not run while a gate is shut; true when the status was changed.
 pub(crate) fn wait_no_more(draft: &mut Draft) -> bool {
     draft.status.release.as_mut().is_some_and(|release| release.waiting_since.take().is_some())
@@ -92,7 +127,30 @@ pub(crate) fn tidy(draft: &mut Draft) {
 }
 
 /// What the release waits for at its gates.
-pub(crate) fn waits(view: &View<'_>, release: &ReleaseState) -> Option<Wait> {
+pub(crate) fn waits(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<Wait> {
+    match draft.phase() {
+        Phase::Preparing if !jobs::may_start(view, &draft.status, release) => {
+            jobs::waits_to_start(view, release)
+        }
+        Phase::Verifying => frozen(view, release)
+            .or_else(|| stands_before_contract(view, draft, release))
+            .or_else(|| confirm::waits(view, release)),
+        _ => frozen(view, release),
+    }
+}
+
+fn stands_before_contract(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<Wait> {
+    let (newer, to) = (contracted(draft, release)?, release.to);
+    let message = format!(
+        "revision {to} is older than revision {newer}, whose contract Job has run: it may not work with what that left"
+    );
+    Some(
+        Wait::new(Reason::ContractDone, message)
+            .command(format!("{} --force", command(view, "promote", Some(to)))),
+    )
+}
+
+fn frozen(view: &View<'_>, release: &ReleaseState) -> Option<Wait> {
     let freeze = release.gates.as_ref()?.freeze.as_ref()?;
     let wait = Wait::new(freeze.reason, format!("revision {} waits: {}", release.to, freeze.message));
     let wait = wait.command(format!("{} --force", command(view, "promote", Some(release.to))));

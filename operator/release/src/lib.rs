@@ -124,11 +124,13 @@ pub fn plan(subject: &Subject, observed: &Observed, status: &ShopServiceStatus, 
         health::record_digest(&view, &mut draft, active);
     }
     gates::tidy(&mut draft);
+    gates::jobs::contract(&view, &mut draft);
     retire::forget(&view, &mut draft);
     let desired = desired::of(&view, &mut draft);
     let finished = decisions::finish(&view, &draft);
     let writes = realise::writes(&view, &mut draft, &desired, taken, finished);
-    let writes = writes.into_iter().chain(cut::check(&view, &mut draft)).collect();
+    let writes =
+        writes.into_iter().chain(cut::check(&view, &mut draft)).chain(gates::writes(&view, &draft)).collect();
     let writes = realise::until_refused(&view, &mut draft, writes);
     let writes = guard::filter(&view, &mut draft, writes);
     report::describe(&view, &mut draft, None);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use shop_crds::{
-    Reason, Span,
+    Reason, ShopServiceStatus, Span,
     service::release::{OnFailure, Promote},
     status::{Failing, Phase, ReleaseState, RevisionOutcome, RevisionResult},
 };
@@ -37,7 +37,7 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
         return false;
     }
     match (draft.phase(), release.from) {
-        (Phase::Preparing, None) => first(view, draft, release.to),
+        (Phase::Preparing, None) => first(view, draft, &release),
         (Phase::Preparing, Some(_)) => prepare(view, draft, &release),
         (Phase::Verifying, _) => verify(view, draft, &release),
         (Phase::Scaling, _) => scale(view, draft, &release),
@@ -51,7 +51,7 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
 
 /// Looks for failures and deadlines, and acts on them; true when the release was turned round or stopped by it just now.
 fn trouble(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
-    let mut failed = health::check(view, draft);
+    let mut failed = health::check(view, draft).or_else(|| gates::jobs::failed(view, draft));
     if failed.is_none() {
         failed = analysis::failure(view, draft);
     }
@@ -98,7 +98,11 @@ fn late(draft: &Draft) -> &'static str {
     }
 }
 
-fn first(view: &View<'_>, draft: &mut Draft, to: i64) -> bool {
+fn first(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
+    let to = release.to;
+    if !gates::jobs::expand(view, draft, release) {
+        return gates::wait_no_more(draft);
+    }
     if view.ready(&draft.status, to) < view.subject.replicas() || view.service(ServiceKind::Preview).is_none()
     {
         return false;
@@ -111,13 +115,22 @@ fn first(view: &View<'_>, draft: &mut Draft, to: i64) -> bool {
 }
 
 /// Pods that a candidate needs before it is looked at.
-pub(crate) fn preview_size(view: &View<'_>, release: &ReleaseState) -> i32 {
+pub(crate) fn preview_size(view: &View<'_>, status: &ShopServiceStatus, release: &ReleaseState) -> i32 {
     let wanted = view.subject.replicas();
+    if !gates::jobs::may_start(view, status, release) {
+        return 0;
+    }
     if release.straight { wanted } else { view.release.preview_replicas().min(wanted) }
 }
 
 fn prepare(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
-    let ready = view.ready(&draft.status, release.to) >= preview_size(view, release);
+    if !gates::jobs::expand(view, draft, release) {
+        return gates::wait_no_more(draft);
+    }
+    if gates::wait_again(view, draft) {
+        return true;
+    }
+    let ready = view.ready(&draft.status, release.to) >= preview_size(view, &draft.status, release);
     if ready {
         draft.enter(Phase::Verifying, view, false);
     }
@@ -125,7 +138,7 @@ fn prepare(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
 }
 
 fn verify(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
-    if view.ready(&draft.status, release.to) < preview_size(view, release) {
+    if view.ready(&draft.status, release.to) < preview_size(view, &draft.status, release) {
         draft.enter(Phase::Preparing, view, true);
         return true;
     }
@@ -133,8 +146,8 @@ fn verify(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
         return false;
     }
     let promoted = release.promoted_by.clone().or_else(|| promoted_by_itself(view, draft, release));
-    let thawed = gates::thawed(view, draft, release);
-    let Some(by) = promoted.filter(|_| thawed) else { return false };
+    let open = gates::open(view, draft, release, promoted.is_some());
+    let Some(by) = promoted.filter(|_| open) else { return false };
     if let Some(release) = draft.status.release.as_mut() {
         release.promoted_by = Some(by.clone());
     }
@@ -259,6 +272,9 @@ fn succeed(view: &View<'_>, draft: &mut Draft, to: i64) {
 fn drain(view: &View<'_>, draft: &mut Draft, from: i64) -> bool {
     if view.deployment(from).is_some_and(|deployment| deployment.replicas > 0) {
         return false;
+    }
+    if let Some(release) = draft.release().cloned() {
+        gates::jobs::drained(view, draft, &release);
     }
     draft.status.release = None;
     draft.status.phase = Some(Phase::Stable);

@@ -8,6 +8,7 @@ use shop_crds::{
 
 use crate::{
     document::Role,
+    gates,
     observed::Deployment,
     view::{Draft, View},
     write::ServiceKind,
@@ -107,6 +108,7 @@ fn revisions(view: &View<'_>, active: i64) -> Vec<RevisionState> {
             let config = view.config(stored.number);
             let colour = deployment.and_then(|deployment| deployment.colour);
             let role = deployment.and_then(|deployment| deployment.role);
+            let (expanded, contract) = gates::jobs::found(view, stored.number);
             RevisionState {
                 number: stored.number,
                 hash: stored.facts.hash.clone(),
@@ -119,6 +121,8 @@ fn revisions(view: &View<'_>, active: i64) -> Vec<RevisionState> {
                 proven: stored.number == active && role == Some(Role::Active),
                 barred: false,
                 generation: config.map_or(0, |config| config.generation),
+                expanded,
+                contract,
             }
         })
         .collect();

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time}
 use shop_crds::{
     Percent, Reason,
     names::{LABEL_REVISION, LABEL_SERVICE},
-    service::release::canary::Pause,
+    service::release::{Promote, canary::Pause},
     status::{Blocked, Phase, ReleaseState},
 };
 
@@ -99,6 +99,7 @@ fn waits(view: &View<'_>, draft: &Draft) -> Option<Wait> {
         .or_else(|| draft.release().and_then(|release| releasing(view, draft, release)))
         .or_else(|| inputs(view, draft))
         .or_else(|| images(view, draft))
+        .or_else(|| gates::jobs::waits_after(view, draft))
 }
 
 /// Objects that cannot be written.
@@ -204,7 +205,8 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
     }
     let by_itself = phases::promoted_at(view, release).is_some_and(|(_, due)| due <= view.now);
     let decided = release.promoted_by.is_some() || view.release.promote == Promote::Automatic || by_itself;
-    if let Some(wait) = gates::waits(view, release).filter(|_| decided) {
+    let preparing = draft.phase() == Phase::Preparing;
+    if let Some(wait) = gates::waits(view, draft, release).filter(|_| decided || preparing) {
         return Some(wait);
     }
     let abort = || command(view, "abort", Some(to));
@@ -217,7 +219,7 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
             Some(pods(Wait::new(Reason::WaitingForPods, message)).command(command))
         }
         Phase::Verifying => {
-            let gate = gates::waits(view, release);
+            let gate = gates::waits(view, draft, release);
             let but = gate.map_or(String::new(), |gate| format!(" ({})", gate.message));
             let promote = command(view, "promote", Some(to));
             let wait = |message| Wait::new(Reason::AwaitingPromotion, message).command(promote);

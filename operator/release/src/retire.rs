@@ -54,6 +54,7 @@ pub(crate) fn sweep(view: &View<'_>, draft: &mut Draft) -> Vec<Write> {
     numbers.extend(observed.configs.iter().map(|one| one.revision));
     numbers.extend(observed.snapshots.iter().map(|one| one.revision));
     numbers.extend(observed.budgets.iter().map(|one| one.revision));
+    numbers.extend(observed.jobs.iter().map(|one| one.revision));
     numbers.sort_unstable();
     numbers.dedup();
     numbers.retain(|number| {
@@ -94,6 +95,9 @@ fn remove(view: &View<'_>, number: i64) -> Vec<Write> {
     }
     for one in observed.snapshots.iter().filter(|one| one.revision == number) {
         writes.push(delete(one.snapshot.kind.into(), &one.snapshot.name, &one.uid, &one.resource_version));
+    }
+    for one in observed.jobs.iter().filter(|one| one.revision == number) {
+        writes.push(delete(ObjectKind::Job, &one.name, &one.uid, &one.resource_version));
     }
     for one in observed.revisions.iter().filter(|one| one.number == number) {
         writes.push(delete(ObjectKind::ControllerRevision, &own, &one.uid, &one.resource_version));

@@ -1,12 +1,23 @@
-//! Gates: what a policy of the namespace does to a release.
+//! Gates: what a policy of the namespace, a web hook and a Job do to a release.
 
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::{Json, Router, http::StatusCode, routing::post};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::{
     api::{Api, State},
     behaviour::{Operator, order, serves, spec, status},
 };
 
+const JOBS: &str = "batch/v1/jobs";
 const POLICIES: &str = "shopkeeper.dev/v1alpha1/shoppolicies";
 
 fn policy(api: &Api, zone: &str) {
@@ -54,5 +65,55 @@ async fn a_policy_freezes_the_services_of_its_namespace_and_says_what_is_wrong_w
 
     api.with(|state| state.remove(&(POLICIES.to_owned(), "shop".to_owned(), "calendar".to_owned())));
     api.until("revision 2 serves", |state| serves(state, 2)).await;
+    operator.stop().await;
+}
+
+/// A hook that says no to its first question and yes to every other; its address, and how often it was asked.
+async fn hook() -> (String, Arc<AtomicUsize>) {
+    let asked = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&asked);
+    let answer = move |Json(question): Json<Value>| {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        let fits =
+            question["service"] == "order" && question["revision"] == 2 && question["image"] == "order:2";
+        async move { if fits && number > 0 { StatusCode::ACCEPTED } else { StatusCode::CONFLICT } }
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = format!("http://{}/may-release", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, Router::new().route("/may-release", post(answer))).into_future());
+    (address, asked)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_must_say_yes_and_an_expand_job_must_succeed() {
+    let api = Api::new();
+    let operator = Operator::start(&api, "shopkeeper-0").await;
+    let (url, asked) = hook().await;
+    order(&api, spec("order:1"));
+    api.until("revision 1 serves", |state| serves(state, 1)).await;
+    let mut second = spec("order:2");
+    second["release"]["confirm"] = json!({ "url": url, "interval": "1s" });
+    second["release"]["jobs"] = json!({ "expand": { "args": ["migrate"] } });
+    order(&api, second);
+    let job = api.until("the Job is there", |state| state.get(JOBS, "order-r2-expand").cloned()).await;
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!((&container["image"], &container["args"]), (&json!("order:2"), &json!(["migrate"])));
+    api.until("it is waited for", |state| blocked(state, "WaitingForJob")).await;
+    api.with(|state| {
+        assert_eq!(
+            state.get("apps/v1/deployments", "order-r2").map(|one| one["spec"]["replicas"].clone()),
+            Some(json!(0))
+        );
+        let mut job = job.clone();
+        job["status"] = json!({ "conditions": [{ "type": "Complete", "status": "True" }] });
+        state.put((JOBS.to_owned(), "shop".to_owned(), "order-r2-expand".to_owned()), job);
+    });
+    api.until("the hook said no", |state| {
+        let message = status(state)["blocked"]["message"].as_str()?;
+        message.contains("409").then_some(())
+    })
+    .await;
+    api.until("revision 2 serves", |state| serves(state, 2)).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
     operator.stop().await;
 }

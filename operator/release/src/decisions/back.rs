@@ -7,7 +7,7 @@ use shop_crds::{
 
 use super::{Verdict, fenced};
 use crate::{
-    abort, cut,
+    abort, cut, gates,
     observed::Decision,
     view::{Draft, View, active, revision_state},
 };
@@ -82,6 +82,13 @@ pub(super) fn rollback(view: &View<'_>, draft: &mut Draft, decision: &Decision) 
         Ok(target) => target,
         Err(verdict) => return verdict,
     };
+    if let Some(newer) = gates::jobs::contracted_after(&draft.status, target).filter(|_| !decision.spec.force)
+    {
+        let message = format!(
+            "the contract Job of revision {newer} has run: revision {target} may not work with what it left; add --force to go back all the same"
+        );
+        return Verdict::refused(Reason::ContractDone, message);
+    }
     draft.status.release = None;
     draft.status.phase = Some(Phase::Stable);
     go_back(view, draft, decision, target)

@@ -9,7 +9,7 @@ use shop_crds::{
 
 use super::{Verdict, fenced};
 use crate::{
-    abort, analysis, canary, cut,
+    abort, analysis, canary, cut, gates,
     observed::Decision,
     view::{Draft, View, active, after, revision_state},
 };
@@ -135,6 +135,10 @@ pub(super) fn restart_clocks(view: &View<'_>, draft: &mut Draft) {
 
 pub(super) fn retry(view: &View<'_>, draft: &mut Draft, decision: &Decision) -> Verdict {
     let revision = decision.spec.revision;
+    let again = gates::jobs::again(view, draft, revision);
+    if again && draft.release().is_none_or(|release| !release.held) {
+        return Verdict::done(format!("the Job of revision {revision} is run again"));
+    }
     if let Some(release) = draft.release() {
         let waits = release.held || analysis::holds(view, draft);
         if release.to == revision && waits && release.aborting.is_none() {

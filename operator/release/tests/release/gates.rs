@@ -173,3 +173,38 @@ fn a_promotion_by_force_passes_a_freeze_and_is_told() {
     let told = world.events.iter().find(|event| event.reason == Reason::GateForced).unwrap();
     assert!(told.warning && told.message.contains("calendar/sale"), "{}", told.message);
 }
+
+#[test]
+fn a_freeze_that_begins_between_two_steps_holds_the_second_and_no_abort() {
+    let halfway = || {
+        let mut world = running(2);
+        world.release(|release| {
+            release.strategy = shop_crds::service::release::Strategy::Canary;
+            let steps =
+                serde_json::json!({"steps": [{"weight": "10%"}, {"pause": "20s"}, {"weight": "50%"}]});
+            release.canary = Some(serde_json::from_value(steps).unwrap());
+        });
+        world.image("good-2");
+        world.run_until(60, |world| {
+            world.status.release.as_ref().is_some_and(|release| release.step == Some(1))
+        });
+        freeze(&mut world, 30);
+        world.run_until(60, |world| world.blocked() == Some(Reason::Frozen));
+        world
+    };
+    let weight = |world: &World| world.status.release.as_ref().unwrap().weight;
+    let mut world = halfway();
+    world.run(300);
+    assert_eq!(
+        (world.phase(), weight(&world), world.blocked()),
+        (Phase::Shifting, Some(1000), Some(Reason::Frozen))
+    );
+    world.pass(1_800_000);
+    world.run_until(120, World::stable);
+    assert_eq!(world.active(), 2);
+
+    let mut world = halfway();
+    world.decide(Verb::Abort, 2);
+    world.run_until(120, World::stable);
+    assert_eq!(world.active(), 1);
+}

@@ -16,6 +16,7 @@ mod decided;
 mod forward;
 mod found;
 mod gates;
+mod gates_outside;
 mod paused;
 mod people;
 mod stories;

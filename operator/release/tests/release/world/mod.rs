@@ -302,11 +302,13 @@ impl World {
                 _ => {}
             }
             sure(self.check_write(&sight, write));
+            let asked = self.asked.len();
             if let Err(why) = self.write(write) {
                 pass.failed = Some(why);
                 break;
             }
-            pass.changed = true;
+            // A question that is open may be emitted again and again.
+            pass.changed |= !matches!(write, Write::Ask(_)) || self.asked.len() > asked;
             if !matches!(write, Write::PushDocument { .. } | Write::PushEndpoints { .. } | Write::Ask(_)) {
                 self.own = self.version;
                 let object =
