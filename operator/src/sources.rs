@@ -6,14 +6,13 @@ use std::{
 };
 
 use kube::{Api, Client, core::DynamicObject};
-use serde_json::{Value, json};
+use serde_json::Value;
 use shop_crds::ShopServiceSpec;
 use shop_release::{Source, SourceKind, SourceState};
 
-use crate::{
-    cache::{Cache, Kind},
-    render::short_hash,
-};
+pub use shop_release::inputs::content as measured;
+
+use crate::cache::{Cache, Kind};
 
 /// Longest list of hashes that is kept; beyond, they are read anew.
 const KEPT: usize = 20_000;
@@ -86,31 +85,5 @@ impl Sources {
 
     fn known(&self) -> MutexGuard<'_, HashMap<Place, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Hash and size of a ConfigMap's or Secret's content.
-pub fn measured(object: &Value) -> SourceState {
-    let part = |field: &str| object.get(field).filter(|value| !value.is_null()).cloned().unwrap_or(json!({}));
-    let (data, binary) = (part("data"), part("binaryData"));
-    // Maps are sorted by key, so that equal contents give equal bytes.
-    let hash = short_hash(json!([data, binary]).to_string().as_bytes());
-    let bytes = [&data, &binary].into_iter().filter_map(Value::as_object).flatten().map(|(key, value)| {
-        u64::try_from(key.len() + value.as_str().map_or(0, str::len)).unwrap_or(u64::MAX)
-    });
-    SourceState::Found { hash, bytes: bytes.sum() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_is_that_of_the_content_alone() {
-        let one = measured(&json!({ "data": { "a": "1", "b": "2" }, "immutable": true }));
-        assert_eq!(one, measured(&json!({ "data": { "b": "2", "a": "1" } })));
-        assert_ne!(one, measured(&json!({ "data": { "a": "1" }, "binaryData": { "b": "2" } })));
-        let SourceState::Found { bytes, .. } = one else { panic!("not found") };
-        assert_eq!(bytes, 4);
     }
 }

@@ -14,7 +14,7 @@ use crate::exit::Exit;
 
 pub use verbs::{
     Choice, CompleteArguments, DecisionArguments, DiffArguments, GetArguments, ImageArguments, Named,
-    PromoteArguments, SetCommand, Shell, StatusArguments, WaitArguments,
+    PlanArguments, PromoteArguments, SetCommand, Shell, StatusArguments, WaitArguments,
 };
 
 /// Decides about releases of ShopServices, shows what they wait for, and waits for them in a pipeline.
@@ -94,6 +94,8 @@ pub enum Command {
     History(Named),
     /// Compare two revisions: what reaches the pod, and the content of their config. Of Secrets only the names of keys are shown.
     Diff(DiffArguments),
+    /// Say what applying a file would lead to: writes in order, peak pods, quotas, budgets, least duration. Changes nothing.
+    Plan(PlanArguments),
     /// Check the installation and your rights: operator, definitions, policies, sidecars, what is blocked. Exits with 1 if something
     /// must be put right.
     Doctor,

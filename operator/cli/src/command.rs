@@ -6,6 +6,7 @@ mod doctor;
 mod follow;
 mod get;
 mod inspect;
+mod plan;
 mod set;
 mod watch;
 
@@ -68,6 +69,14 @@ pub enum CommandError {
         revision: i64,
         /// Name of the object.
         name: String,
+    },
+    /// A file cannot be used.
+    #[error("cannot plan {file:?}: {message}")]
+    File {
+        /// Its path.
+        file: String,
+        /// What is wrong with it.
+        message: String,
     },
     /// The answer could not be printed.
     #[error("cannot print the answer: {0}")]
@@ -172,6 +181,7 @@ pub async fn run(
         Command::Why(named) => inspect::why(&named.name, cluster, terminal).await,
         Command::Set(SetCommand::Image(arguments)) => set::image(arguments, cluster, pace, terminal).await,
         Command::Diff(arguments) => diff::diff(arguments, cluster, terminal).await,
+        Command::Plan(arguments) => Box::pin(plan::plan(arguments, cluster, terminal)).await,
         Command::Doctor => doctor::doctor(cluster, terminal).await,
         Command::History(named) => inspect::history(&named.name, cluster, terminal).await,
         Command::Wait(arguments) => follow::wait(arguments, cluster, pace, terminal).await,

@@ -82,11 +82,13 @@ impl Report {
 }
 
 impl Finding {
-    fn ok(subject: impl Into<String>, message: impl Into<String>) -> Self {
+    /// That it is well.
+    pub fn ok(subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self { level: Level::Ok, subject: subject.into(), message: message.into(), remedy: None }
     }
 
-    fn not(
+    /// That it is not, and what to do.
+    pub fn not(
         level: Level,
         subject: impl Into<String>,
         message: impl Into<String>,

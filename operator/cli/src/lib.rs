@@ -10,6 +10,7 @@ pub mod completion;
 pub mod diff;
 pub mod doctor;
 pub mod exit;
+pub mod plan;
 pub mod render;
 pub mod report;
 pub mod verdict;

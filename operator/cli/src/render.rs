@@ -10,7 +10,8 @@ use shop_crds::status::{Blocked, RevisionRef, RevisionState};
 use crate::report::{Branch, Decided, Ending, History, Overview, Row, Why};
 use crate::{
     diff::Comparison,
-    doctor::{Level, Report},
+    doctor::{Finding, Level, Report},
+    plan::Forecast,
 };
 
 use table::columns;
@@ -189,15 +190,51 @@ pub fn comparison(found: &Comparison) -> String {
     text
 }
 
+/// The page of `plan`.
+pub fn forecast(found: &Forecast) -> String {
+    let name =
+        |revision: Option<i64>| revision.map_or_else(|| "-".to_owned(), |revision| format!("r{revision}"));
+    let mut text =
+        format!("{}/{}: {} -> {}\n\n", found.namespace, found.service, name(found.from), name(found.to));
+    let mut rows = vec![["AT LEAST", "PHASE", "STEP"].map(str::to_owned).to_vec()];
+    rows.extend(
+        found
+            .steps
+            .iter()
+            .map(|step| vec![format!("+{}", step.at), step.phase.as_str().to_owned(), step.text.clone()]),
+    );
+    if found.steps.is_empty() {
+        text.push_str("nothing is written\n");
+    } else {
+        text.push_str(&columns(&rows));
+    }
+    let times: Vec<String> = found.times.iter().map(|time| format!("{} {}", time.on, time.time)).collect();
+    let times = if times.is_empty() { String::new() } else { format!(": {}", times.join(", ")) };
+    let _ = write!(
+        text,
+        "\nEnd       {}\nWrites    {}, of the status included\nPods      {} now, {} at the peak\nDuration  at least {}{times}\n\n",
+        printable(&found.ends),
+        found.api_writes,
+        found.pods.now,
+        found.pods.peak,
+        found.at_least
+    );
+    text + &findings(&found.checks)
+}
+
 /// The lines of `doctor`.
 pub fn doctor(report: &Report) -> String {
+    findings(&report.findings)
+}
+
+fn findings(found: &[Finding]) -> String {
     let word = |level| match level {
         Level::Ok => "ok",
         Level::Warn => "warn",
         Level::Fail => "FAIL",
     };
     let mut rows = Vec::new();
-    for finding in &report.findings {
+    for finding in found {
         rows.push(vec![word(finding.level).to_owned(), finding.subject.clone(), finding.message.clone()]);
         rows.extend(
             finding.remedy.iter().map(|remedy| vec![String::new(), String::new(), format!("-> {remedy}")]),

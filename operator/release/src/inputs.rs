@@ -167,6 +167,28 @@ pub fn sources(spec: &ShopServiceSpec) -> Vec<SourceRef> {
     found
 }
 
+/// What is found of a ConfigMap or Secret, by its JSON: hash and size of its data and binary data, and of nothing else.
+pub fn content(object: &serde_json::Value) -> SourceState {
+    let part = |field: &str| {
+        let value = object.get(field).filter(|value| !value.is_null()).cloned();
+        value.unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()))
+    };
+    let (data, binary) = (part("data"), part("binaryData"));
+    let bytes = [&data, &binary].into_iter().filter_map(serde_json::Value::as_object).flatten();
+    let bytes = bytes.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum::<usize>();
+    // Maps are sorted by key, so that equal contents give equal bytes.
+    let hash = hex(serde_json::Value::Array(vec![data, binary]).to_string().as_bytes());
+    SourceState::Found { hash, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) }
+}
+
+/// The first eight bytes of the SHA-256, as 16 hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 impl Inputs {
     /// The inputs that spec and sources amount to now.
     pub fn resolve(spec: &ShopServiceSpec, observed: &Observed) -> Result<Self, NoInputs> {
@@ -213,10 +235,7 @@ impl Inputs {
     pub fn hash(&self) -> String {
         // Structs serialise their fields in order and maps are sorted, so that equal inputs give equal bytes.
         let bytes = serde_json::to_vec(self).expect("inputs have string keys and finite numbers only");
-        Sha256::digest(&bytes).iter().take(8).fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&bytes)
     }
 
     /// What is kept with the revision of this number.
@@ -345,6 +364,16 @@ mod tests {
             refused(SourceState::Unreadable("forbidden".into())),
             NoInputs::Unread("forbidden".into())
         );
+    }
+
+    #[test]
+    fn the_hash_of_a_source_is_that_of_its_content_alone() {
+        use serde_json::json;
+        let one = content(&json!({ "data": { "a": "1", "b": "2" }, "immutable": true }));
+        assert_eq!(one, content(&json!({ "data": { "b": "2", "a": "1" } })));
+        assert_ne!(one, content(&json!({ "data": { "a": "1" }, "binaryData": { "b": "2" } })));
+        // Known to every revision that is kept: it must not change.
+        assert_eq!(one, SourceState::Found { hash: "8774c78bfd7d355c".into(), bytes: 4 });
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What each verb takes.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 use shop_crds::Span;
 
@@ -111,6 +113,14 @@ pub struct DiffArguments {
     /// The other one.
     #[arg(value_parser = revision, value_name = "B")]
     pub to: i64,
+}
+
+/// `plan`.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArguments {
+    /// File with ShopServices, and the ConfigMaps and Secrets that come with them; -: standard input.
+    #[arg(short, long = "filename", value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// `wait`.

@@ -1,12 +1,15 @@
 //! Other objects than ShopServices and decisions: what revisions keep, and what an installation is made of.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::{
         admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
         apps::v1::{ControllerRevision, Deployment},
         authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Secret},
+        core::v1::{ConfigMap, ResourceQuota, Secret},
+        policy::v1::PodDisruptionBudget,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -14,16 +17,20 @@ use kube::{
     Api,
     api::{ListParams, Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use shop_crds::{GROUP, ShopService, names};
+use shop_release::StoredRevision;
 
 use super::{ClientError, Cluster, ask, pages};
+use crate::diff::Record;
 
 /// Who changed a field, in `managedFields`.
 const MANAGER: &str = "kubectl-shop";
 /// The operator's Deployment.
 const OPERATOR: &str = "app.kubernetes.io/name=shopkeeper,app.kubernetes.io/component=operator";
 
+/// As whom a file is applied in a dry run: as `kubectl apply --server-side` does.
+const APPLIER: &str = "kubectl";
 /// Name of the operator's Lease.
 const LEASE: &str = "shopkeeper";
 
@@ -131,4 +138,67 @@ impl Cluster {
         let answer = ask("ask for your rights", api.create(&PostParams::default(), &review)).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
+
+    /// The same cluster, in another namespace.
+    #[must_use]
+    pub fn within(&self, namespace: &str) -> Self {
+        Self { client: self.client.clone(), namespace: namespace.to_owned() }
+    }
+
+    /// What the API server would make of a ShopService that is applied; it changes nothing.
+    pub async fn rehearse_apply(&self, document: &Value) -> Result<ShopService, ClientError> {
+        let api: Api<ShopService> = Api::namespaced(self.client.clone(), &self.namespace);
+        let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let parameters = PatchParams::apply(APPLIER).force().dry_run();
+        ask("apply the file (a dry run)", api.patch(name, &parameters, &Patch::Apply(document))).await
+    }
+
+    /// The `ShopService` of that name, if there is one.
+    pub async fn service_if_any(&self, name: &str) -> Result<Option<ShopService>, ClientError> {
+        let api: Api<ShopService> = Api::namespaced(self.client.clone(), &self.namespace);
+        ask("read the ShopService", api.get_opt(name)).await
+    }
+
+    /// The records of a service's revisions; one that is not the operator's is left out.
+    pub async fn stored_revisions(&self, service: &str) -> Result<Vec<StoredRevision>, ClientError> {
+        let api: Api<ControllerRevision> = Api::namespaced(self.client.clone(), &self.namespace);
+        let found = pages("list ControllerRevisions", &api, of(service)).await?;
+        let read = found.iter().filter_map(|stored| {
+            Some(StoredRevision {
+                number: stored.revision,
+                uid: stored.metadata.uid.clone().unwrap_or_default(),
+                resource_version: stored.metadata.resource_version.clone().unwrap_or_default(),
+                created: stored.metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default(),
+                facts: Record::read(stored)?.facts,
+            })
+        });
+        Ok(read.collect())
+    }
+
+    /// Pods that the Deployment of each revision shall have.
+    pub async fn replicas(&self, service: &str) -> Result<BTreeMap<i64, i32>, ClientError> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let found = pages("list Deployments", &api, of(service)).await?;
+        let sized = found.iter().filter_map(|deployment| {
+            let revision = deployment.metadata.labels.as_ref()?.get(names::LABEL_REVISION)?.parse().ok()?;
+            Some((revision, deployment.spec.as_ref()?.replicas.unwrap_or(1)))
+        });
+        Ok(sized.collect())
+    }
+
+    /// Quotas of the namespace.
+    pub async fn quotas(&self) -> Result<Vec<ResourceQuota>, ClientError> {
+        let api: Api<ResourceQuota> = Api::namespaced(self.client.clone(), &self.namespace);
+        pages("list ResourceQuotas", &api, ListParams::default()).await
+    }
+
+    /// Budgets of the namespace.
+    pub async fn budgets(&self) -> Result<Vec<PodDisruptionBudget>, ClientError> {
+        let api: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), &self.namespace);
+        pages("list PodDisruptionBudgets", &api, ListParams::default()).await
+    }
+}
+
+fn of(service: &str) -> ListParams {
+    ListParams::default().labels(&format!("{}={service}", names::LABEL_SERVICE))
 }

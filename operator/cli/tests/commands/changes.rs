@@ -1,4 +1,4 @@
-//! `set image`, `diff` and `doctor`.
+//! `set image`, `diff`, `doctor` and `plan`.
 
 use kubectl_shop::Exit;
 use serde_json::{Value, json};
@@ -153,4 +153,68 @@ async fn doctor_says_what_to_do() {
     let found = shop(&empty, "doctor -o json").await;
     assert_eq!(found.json()["findings"][0]["message"], "no operator runs in this cluster");
     assert_eq!(found.json()["exitCode"], 1);
+}
+
+const FILE: &str = "\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {a: b}
+---
+apiVersion: shopkeeper.dev/v1alpha1
+kind: ShopService
+metadata: {name: order}
+spec:
+  image: shop/order:3
+  port: 8080
+  replicas: 2
+  config:
+  - {configMap: settings, mountPath: /etc/order}
+";
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn plan_asks_the_api_server_first_and_writes_nothing() {
+    let server = Server::new([Value::Null]);
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team"},
+                       "spec": {"hard": {"pods": "1"}}, "status": {"used": {"pods": "0"}}});
+    server.add("/api/v1/namespaces/shop/resourcequotas/team", quota);
+    let file = file(FILE);
+    let page = shop(&server, &format!("plan -f {}", file.path().display())).await;
+    assert_eq!(page.exit(), Exit::Error, "{}", page.out);
+    for says in [
+        "create ConfigMap order-r1-settings, a copy of settings",
+        "End       users are with r1",
+        "FAIL  quota team  pods: 0 of 1 used, 2 more at the peak",
+    ] {
+        assert!(page.out.contains(says), "{says}: {}", page.out);
+    }
+    let asked = server.asked();
+    assert!(
+        asked[0].starts_with("PATCH") && asked[1..].iter().all(|line| line.starts_with("GET")),
+        "{asked:?}"
+    );
+    assert_eq!(server.script().dry_runs.len(), 1);
+}
+
+#[tokio::test]
+async fn plan_refuses_bad_files_in_the_words_of_the_api_server() {
+    let server = Server::new([Value::Null]);
+    server.script().invalid = Some("spec.port: Invalid value: 9440: is the sidecar's".to_owned());
+    let good = file(FILE);
+    let error = shop(&server, &format!("plan -f {}", good.path().display())).await.error();
+    assert!(
+        error.contains("cannot apply the file (a dry run)") && error.contains("is the sidecar's"),
+        "{error}"
+    );
+    let other = file("kind: ConfigMap\n");
+    let error = shop(&server, &format!("plan -f {}", other.path().display())).await.error();
+    assert!(error.contains("it holds no ShopService"), "{error}");
+    let error = shop(&server, "plan -f /nowhere.yaml").await.error();
+    assert!(error.starts_with("cannot plan \"/nowhere.yaml\": "), "{error}");
 }

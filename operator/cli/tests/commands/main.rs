@@ -5,6 +5,7 @@
 
 mod changes;
 mod decisions;
+mod examples;
 mod program;
 mod server;
 mod shows;

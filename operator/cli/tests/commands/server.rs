@@ -36,6 +36,10 @@ pub(crate) struct Script {
     pub(crate) installed: bool,
     /// Whether somebody changes the service between read and patch.
     pub(crate) conflict: bool,
+    /// Objects that were applied in a dry run.
+    pub(crate) dry_runs: Vec<Value>,
+    /// Why the API server refuses what is applied.
+    pub(crate) invalid: Option<String>,
     /// Patches of ShopServices.
     pub(crate) patches: Vec<Value>,
     /// Verbs that the user has no right to.
@@ -171,7 +175,7 @@ async fn other(
         .filter(|(path, object)| inside(path) && fits(object))
         .map(|(_, object)| object)
         .collect();
-    let lists = ["pods", "deployments", "resourcequotas", "poddisruptionbudgets"];
+    let lists = ["pods", "deployments", "controllerrevisions", "resourcequotas", "poddisruptionbudgets"];
     if listed.is_empty() && !lists.contains(&kind) {
         return failure(404, "NotFound", &format!("{kind} not found"));
     }
@@ -305,6 +309,15 @@ async fn patch_service(
 ) -> Response {
     let mut script = server.script();
     let patch: Value = serde_json::from_slice(&body).unwrap();
+    if query.contains_key("dryRun") {
+        script.dry_runs.push(patch.clone());
+        if let Some(message) = &script.invalid {
+            return failure(422, "Invalid", message);
+        }
+        let mut applied = service(&name, &namespace, &Value::Null);
+        applied["spec"] = patch["spec"].clone();
+        return Json(applied).into_response();
+    }
     let version = patch["metadata"]["resourceVersion"].as_str();
     if version.is_some_and(|version| version != "41") || script.conflict {
         return failure(
