@@ -14,7 +14,7 @@ use crate::exit::Exit;
 
 pub use verbs::{
     Choice, CompleteArguments, DecisionArguments, DiffArguments, GetArguments, ImageArguments, Named,
-    PlanArguments, PromoteArguments, SetCommand, Shell, StatusArguments, WaitArguments,
+    PlanArguments, PromoteArguments, RollbackArguments, SetCommand, Shell, StatusArguments, WaitArguments,
 };
 
 /// Decides about releases of ShopServices, shows what they wait for, and waits for them in a pipeline.
@@ -83,7 +83,13 @@ pub enum Command {
     Abort(DecisionArguments),
     /// Bring users from the active revision back to the one before it.
     #[command(after_help = Exit::help())]
-    Rollback(DecisionArguments),
+    Rollback(RollbackArguments),
+    /// Stop a release where it is. Nothing moves forward until it is resumed; trouble and aborts go on as ever.
+    #[command(after_help = Exit::help())]
+    Pause(DecisionArguments),
+    /// Let a release go on that was paused.
+    #[command(after_help = Exit::help())]
+    Resume(DecisionArguments),
     /// Try a revision again that was aborted or rolled back, or that is held after a failure.
     #[command(after_help = Exit::help())]
     Retry(DecisionArguments),
@@ -118,25 +124,46 @@ pub struct Request<'a> {
     pub revision: Option<i64>,
     /// The image digest, where it is named.
     pub digest: Option<&'a str>,
+    /// Where a rollback goes, where that is named.
+    pub to: Option<i64>,
+    /// Whether a promotion skips what is left.
+    pub full: bool,
+    /// Whether objections are overridden.
+    pub force: bool,
     /// Name, reason and waiting.
     pub choice: &'a Choice,
+}
+
+impl<'a> Request<'a> {
+    fn of(verb: Verb, arguments: &'a DecisionArguments) -> Self {
+        let DecisionArguments { choice, revision, digest } = arguments;
+        let digest = digest.as_deref();
+        Self { verb, revision: *revision, digest, to: None, full: false, force: false, choice }
+    }
 }
 
 impl Command {
     /// The decision that the command asks for, if it is one.
     pub fn request(&self) -> Option<Request<'_>> {
-        let (verb, arguments) = match self {
-            Self::Promote(PromoteArguments { choice, revision, digest }) => {
-                let revision = Some(*revision);
-                return Some(Request { verb: Verb::Promote, revision, digest: digest.as_deref(), choice });
+        Some(match self {
+            Self::Promote(PromoteArguments { choice, revision, digest, full, force }) => Request {
+                verb: Verb::Promote,
+                revision: Some(*revision),
+                digest: digest.as_deref(),
+                to: None,
+                full: *full,
+                force: *force,
+                choice,
+            },
+            Self::Rollback(RollbackArguments { decision, to, force }) => {
+                Request { to: *to, force: *force, ..Request::of(Verb::Rollback, decision) }
             }
-            Self::Abort(arguments) => (Verb::Abort, arguments),
-            Self::Rollback(arguments) => (Verb::Rollback, arguments),
-            Self::Retry(arguments) => (Verb::Retry, arguments),
+            Self::Abort(arguments) => Request::of(Verb::Abort, arguments),
+            Self::Retry(arguments) => Request::of(Verb::Retry, arguments),
+            Self::Pause(arguments) => Request::of(Verb::Pause, arguments),
+            Self::Resume(arguments) => Request::of(Verb::Resume, arguments),
             _ => return None,
-        };
-        let DecisionArguments { choice, revision, digest } = arguments;
-        Some(Request { verb, revision: *revision, digest: digest.as_deref(), choice })
+        })
     }
 }
 

@@ -190,6 +190,8 @@ pub async fn run(
         | Command::Abort(_)
         | Command::Rollback(_)
         | Command::Retry(_)
+        | Command::Pause(_)
+        | Command::Resume(_)
         | Command::Completion { .. }
         | Command::Complete(_) => Ok(Exit::Usage),
     }

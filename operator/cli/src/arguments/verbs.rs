@@ -42,9 +42,29 @@ pub struct PromoteArguments {
     /// Image digest that was tested (sha256:...); a revision that runs another one is not promoted.
     #[arg(long, value_parser = digest)]
     pub digest: Option<String>,
+    /// Skip the remaining steps, pauses and analyses; never the checks that pods are ready.
+    #[arg(long)]
+    pub full: bool,
+    /// Promote even where something says that it should not be: in a freeze, say.
+    #[arg(long)]
+    pub force: bool,
 }
 
-/// `abort`, `rollback`, `retry`.
+/// `rollback`.
+#[derive(Clone, Debug, Args)]
+pub struct RollbackArguments {
+    /// What every decision about a revision takes.
+    #[command(flatten)]
+    pub decision: DecisionArguments,
+    /// The revision to go back to; default: the newest proven one before the one that is left.
+    #[arg(long, value_parser = revision, value_name = "N")]
+    pub to: Option<i64>,
+    /// Go back even where something says that it should not be: after a contract job, say.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `abort`, `retry`, `pause`, `resume`.
 #[derive(Clone, Debug, Args)]
 pub struct DecisionArguments {
     /// What every decision takes.

@@ -1,4 +1,4 @@
-//! `promote`, `abort`, `rollback`, `retry`: write the decision down, hear the operator, follow.
+//! `promote`, `abort`, `rollback`, `retry`, `pause`, `resume`: write the decision down, hear the operator, follow.
 
 use std::cell::RefCell;
 
@@ -84,6 +84,9 @@ fn written(request: &Request<'_>, revision: i64, actor: &str) -> ReleaseDecision
     ReleaseDecisionSpec {
         digest: request.digest.map(str::to_owned),
         reason: request.choice.reason.clone(),
+        to: request.to,
+        full: request.full,
+        force: request.force,
         ..ReleaseDecisionSpec::new(&request.choice.name, request.verb, revision, actor)
     }
 }

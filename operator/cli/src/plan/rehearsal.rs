@@ -156,17 +156,12 @@ impl Rehearsal {
         self.decided += 1;
         let command = blocked.command.clone().unwrap_or_default();
         self.tell(Kind::Wait, format!("waits for somebody ({}): {command}", blocked.reason.as_str()));
-        let spec = ReleaseDecisionSpec {
-            service: self.subject.name.clone(),
-            verb: Verb::Promote,
-            revision: release.to,
-            digest: None,
-            actor: format!("somebody {}", self.decided),
-            reason: None,
-        };
+        let verb = if blocked.reason == Reason::Paused { Verb::Resume } else { Verb::Promote };
+        let actor = format!("somebody {}", self.decided);
+        let spec = ReleaseDecisionSpec::new(&self.subject.name, verb, release.to, &actor);
         let (uid, resource_version) = (self.uid(), self.bump());
         let created = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-        let name = format!("{}-promote-{uid}", self.subject.name);
+        let name = format!("{}-{uid}", self.subject.name);
         self.observed.decisions.push(Decision { name, uid, resource_version, created, spec, status: None });
         true
     }

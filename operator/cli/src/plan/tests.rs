@@ -123,6 +123,20 @@ fn people_are_taken_to_decide() {
 }
 
 #[test]
+fn several_people_are_taken_to_decide() {
+    let release = json!({"promote": "manual", "approvals": 3});
+    let found = running(&service("shop/order:1", &release));
+    let forecast = forecast(&found, &service("shop/order:2", &release), now());
+    assert_eq!(
+        forecast.steps.iter().filter(|step| step.kind == Kind::Wait).count(),
+        3,
+        "{:#?}",
+        forecast.steps
+    );
+    assert_eq!(forecast.to, Some(2));
+}
+
+#[test]
 fn the_same_again_is_nothing() {
     let found = running(&service("shop/order:1", &json!({})));
     let forecast = forecast(&found, &service("shop/order:1", &json!({})), now());

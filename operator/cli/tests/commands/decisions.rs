@@ -161,3 +161,31 @@ async fn abort_and_rollback_follow_users_back() {
         assert!(ended.notes.contains("r7 green is being left: ann decided so"), "{line}: {}", ended.notes);
     }
 }
+
+#[tokio::test]
+async fn verbs_write_what_they_were_given() {
+    for (line, status, expected) in [
+        (
+            "promote order --revision 7 --full --force",
+            waiting(),
+            json!({"verb": "promote", "revision": 7, "full": true, "force": true}),
+        ),
+        (
+            "rollback order --to 5 --force",
+            completed(),
+            json!({"verb": "rollback", "revision": 7, "to": 5, "force": true}),
+        ),
+        ("pause order", releasing("Scaling"), json!({"verb": "pause", "revision": 7})),
+        ("resume order", releasing("Scaling"), json!({"verb": "resume", "revision": 7})),
+        ("retry order --revision 7", aborted(), json!({"verb": "retry", "revision": 7})),
+    ] {
+        let server = Server::new([status]);
+        server.script().answers = [answer("Done", "DecisionDone", "so it is")].into();
+        let ended = shop(&server, line).await;
+        assert_eq!(ended.exit(), Exit::Done, "{line}: {}", ended.out);
+        let mut spec = server.script().decisions[0]["spec"].clone();
+        let given = spec.as_object_mut().unwrap();
+        given.retain(|field, _| field != "service" && field != "actor");
+        assert_eq!(spec, expected, "{line}");
+    }
+}
