@@ -150,14 +150,23 @@ pub fn list(rows: &[Row], namespaces: bool, wide: bool, now: Timestamp) -> Strin
 
 /// The answer of `why`.
 pub fn why(why: &Why, now: Timestamp) -> String {
-    let Some(blocked) = &why.blocked else {
-        return printable(&format!("{}: nothing is waiting: {}", why.service, why.message)) + "\n";
-    };
-    let mut facts = waits_for(blocked, now).into_iter();
-    let mut text =
-        printable(&format!("{}: waits for {}", why.service, facts.next().unwrap_or_default())) + "\n";
-    for fact in facts.filter(|fact| !fact.starts_with("run: kubectl shop why ")) {
-        let _ = writeln!(text, "  {}", printable(&fact));
+    let mut text = String::new();
+    match &why.blocked {
+        None => {
+            let line = format!("{}: nothing is waiting: {}", why.service, why.message);
+            let _ = writeln!(text, "{}", printable(&line));
+        }
+        Some(blocked) => {
+            let mut facts = waits_for(blocked, now).into_iter();
+            let first = format!("{}: waits for {}", why.service, facts.next().unwrap_or_default());
+            let _ = writeln!(text, "{}", printable(&first));
+            for fact in facts.filter(|fact| !fact.starts_with("run: kubectl shop why ")) {
+                let _ = writeln!(text, "  {}", printable(&fact));
+            }
+        }
+    }
+    for gate in &why.gates {
+        let _ = writeln!(text, "  {}", printable(&format!("{}: {}", gate.name, gate.says)));
     }
     text
 }
@@ -246,7 +255,9 @@ fn findings(found: &[Finding]) -> String {
 /// The tables of `history`.
 pub fn history(history: &History, now: Timestamp) -> String {
     let mut rows = vec![
-        ["REVISION", "COLOUR", "AGE", "OUTCOME", "REASON", "IMAGE", "MESSAGE"].map(str::to_owned).to_vec(),
+        ["REVISION", "COLOUR", "AGE", "OUTCOME", "REASON", "IMAGE", "DIGEST", "MESSAGE"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     rows.extend(history.revisions.iter().map(|state| {
         let active = if history.active == Some(state.number) { " (active)" } else { "" };
@@ -258,6 +269,7 @@ pub fn history(history: &History, now: Timestamp) -> String {
             outcome.map_or_else(|| "-".to_owned(), |outcome| format!("{:?}", outcome.result)),
             outcome.map_or("-", |outcome| outcome.reason.as_str()).to_owned(),
             state.image.clone(),
+            state.digest.as_deref().map_or_else(|| "-".to_owned(), short),
             outcome.map_or_else(String::new, |outcome| outcome.message.clone()),
         ]
     }));
@@ -276,6 +288,11 @@ pub fn history(history: &History, now: Timestamp) -> String {
         let _ = writeln!(text, "({hidden} older decisions: -o json)");
     }
     text
+}
+
+/// The beginning of a digest, enough to tell two apart.
+fn short(digest: &str) -> String {
+    digest.chars().take("sha256:".len() + 12).collect()
 }
 
 fn decision(decided: &Decided, now: Timestamp) -> Vec<String> {

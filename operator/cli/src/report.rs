@@ -6,7 +6,7 @@ pub mod tree;
 use serde::Serialize;
 use shop_crds::{
     DecisionOutcome, Reason, ReleaseDecision, ShopService, ShopServiceStatus, Verb,
-    status::{Blocked, RevisionState},
+    status::{Blocked, RevisionState, analysis::AnalysisOutcome},
 };
 
 use kube::ResourceExt as _;
@@ -151,13 +151,70 @@ pub struct Why {
     pub message: String,
     /// What blocks; `null`: nothing.
     pub blocked: Option<Blocked>,
+    /// What each gate says, and each check of the analysis.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
+}
+
+/// What one gate says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// Which one.
+    pub name: String,
+    /// What it says.
+    pub says: String,
+}
+
+impl Gate {
+    /// Those of a release that runs.
+    fn of(service: &ShopService) -> Vec<Self> {
+        let status = service.status.as_ref();
+        let Some(release) = status.and_then(|status| status.release.as_ref()) else { return Vec::new() };
+        let mut gates = Vec::new();
+        let mut add = |name: String, says: String| gates.push(Self { name, says });
+        if let Some(paused) = &release.paused {
+            add("pause".to_owned(), format!("paused by {}", paused.by));
+        }
+        let wanted = service.spec.release.as_ref().map_or(1, shop_crds::service::release::Release::approvals);
+        if !release.approvals.is_empty() || wanted > 1 {
+            let by: Vec<&str> = release.approvals.iter().map(|one| one.by.as_str()).collect();
+            let by = if by.is_empty() { String::new() } else { format!(": {}", by.join(", ")) };
+            add("approvals".to_owned(), format!("{} of {wanted}{by}", release.approvals.len()));
+        }
+        if let Some(analysis) = &release.analysis {
+            let word = |outcome: &Option<AnalysisOutcome>| {
+                outcome.map_or("open".to_owned(), |one| format!("{one:?}"))
+            };
+            let told = analysis.message.as_ref().map_or_else(String::new, |message| format!(": {message}"));
+            add(
+                format!("analysis ({})", analysis.stage.as_str()),
+                format!("{}{told}", word(&analysis.outcome)),
+            );
+            for check in &analysis.checks {
+                let says =
+                    format!("{}, measured {}, {} failed", word(&check.outcome), check.measured, check.failed);
+                add(format!("check {}", check.name), says);
+            }
+        }
+        gates
+    }
 }
 
 impl Why {
     /// Of a service.
     pub fn of(service: &ShopService) -> Self {
-        let Overview { namespace, service, result, exit_code, message, status, .. } = Overview::of(service);
-        Self { namespace, service, result, exit_code, message, blocked: status.blocked }
+        let Overview { namespace, service: name, result, exit_code, message, status, .. } =
+            Overview::of(service);
+        Self {
+            namespace,
+            service: name,
+            result,
+            exit_code,
+            message,
+            blocked: status.blocked,
+            gates: Gate::of(service),
+        }
     }
 }
 

@@ -300,10 +300,12 @@ fn back(followed: &Followed, status: &ShopServiceStatus) -> Verdict {
 /// A release that runs, by itself or not.
 fn under_way(status: &ShopServiceStatus, phase: Phase, release: &ReleaseState) -> Verdict {
     let to = name(status, release.to);
-    // A promotion that was decided is what the operator tells next.
+    // A promotion before the first step that was decided is what the operator tells next; a later step may wait for another.
     let asks = status.blocked.as_ref().is_some_and(|blocked| {
         people::decide(blocked.reason)
-            && (blocked.reason != Reason::AwaitingPromotion || release.promoted_by.is_none())
+            && (blocked.reason != Reason::AwaitingPromotion
+                || release.promoted_by.is_none()
+                || phase != Phase::Verifying)
     });
     if let Some(abort) = &release.aborting {
         let message = leaving(&to, abort);

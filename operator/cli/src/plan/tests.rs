@@ -137,6 +137,15 @@ fn several_people_are_taken_to_decide() {
 }
 
 #[test]
+fn an_analysis_is_taken_to_pass() {
+    let release = json!({"analysis": {"successRate": {"min": "99%"}, "duration": "60s"}});
+    let found = running(&service("shop/order:1", &release));
+    let forecast = forecast(&found, &service("shop/order:2", &release), now());
+    assert_eq!((forecast.to, forecast.exit_code), (Some(2), 0), "{forecast:#?}");
+    assert!(forecast.at_least >= Span::secs(90), "{}", forecast.at_least);
+}
+
+#[test]
 fn the_same_again_is_nothing() {
     let found = running(&service("shop/order:1", &json!({})));
     let forecast = forecast(&found, &service("shop/order:1", &json!({})), now());

@@ -29,7 +29,7 @@ fn waiting() -> ShopService {
                 "command": "kubectl shop promote order --revision 7 -n shop"
             },
             "revisions": [
-                {"number": 6, "hash": "a", "image": "shop/order:1", "colour": "blue", "created": "2026-01-01T03:04:05Z",
+                {"number": 6, "hash": "a", "image": "shop/order:1", "digest": "sha256:aaaaaaaaaaaaaaaaaaaaaaaa", "colour": "blue", "created": "2026-01-01T03:04:05Z",
                  "outcome": {"result": "Completed", "reason": "ReleaseCompleted", "message": "users are with it", "at": "2026-01-01T03:05:05Z"}},
                 {"number": 7, "hash": "b", "image": "shop/order:2", "colour": "green", "created": "2026-01-02T03:04:05Z"}
             ],
@@ -79,6 +79,29 @@ order: waits for AwaitingPromotion, for 2m30s
 }
 
 #[test]
+fn why_tells_what_each_gate_says() {
+    let mut service = waiting();
+    service.spec.release = serde_json::from_value(json!({"approvals": 2})).unwrap();
+    let release = service.status.as_mut().unwrap().release.as_mut().unwrap();
+    let at = "2026-01-02T03:12:05.000000Z";
+    release.paused = serde_json::from_value(json!({"by": "bob", "since": at})).unwrap();
+    release.approvals = serde_json::from_value(json!([{"by": "ann", "at": at}])).unwrap();
+    release.analysis = serde_json::from_value(json!({
+        "stage": "verifying", "since": at, "checks": [{"name": "successRate", "measured": 3, "failed": 1}],
+    }))
+    .unwrap();
+    let text = why(&Why::of(&service), now());
+    let gates: Vec<&str> = text.lines().skip(4).collect();
+    let expected = [
+        "  pause: paused by bob",
+        "  approvals: 1 of 2: ann",
+        "  analysis (verifying): open",
+        "  check successRate: open, measured 3, 1 failed",
+    ];
+    assert_eq!(gates, expected, "{text}");
+}
+
+#[test]
 fn history_lists_revisions_and_decisions() {
     let decision: ReleaseDecision = serde_json::from_value(json!({
         "apiVersion": "shopkeeper.dev/v1alpha1", "kind": "ReleaseDecision",
@@ -88,9 +111,9 @@ fn history_lists_revisions_and_decisions() {
     }))
     .unwrap();
     let expected = "\
-REVISION     COLOUR  AGE     OUTCOME    REASON            IMAGE         MESSAGE
-r6 (active)  blue    1d      Completed  ReleaseCompleted  shop/order:1  users are with it
-r7           green   10m30s  -          -                 shop/order:2
+REVISION     COLOUR  AGE     OUTCOME    REASON            IMAGE         DIGEST               MESSAGE
+r6 (active)  blue    1d      Completed  ReleaseCompleted  shop/order:1  sha256:aaaaaaaaaaaa  users are with it
+r7           green   10m30s  -          -                 shop/order:2  -
 
 AGE  DECISION  REVISION  ACTOR  OUTCOME  WHY     MESSAGE
 1d   promote   r6        ann    Done     tested  users are with [31m revision 6

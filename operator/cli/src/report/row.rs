@@ -98,13 +98,18 @@ fn word(value: &impl Serialize) -> String {
 
 /// Share of requests that the candidate answers, as a word.
 pub(super) fn weight(status: &ShopServiceStatus) -> Option<String> {
-    share(status).map(|share| share.to_string())
+    let share = share(status)?;
+    let step = status.release.as_ref().and_then(|release| release.step);
+    Some(step.map_or_else(|| share.to_string(), |step| format!("{share} (step {})", step.saturating_add(1))))
 }
 
 /// Share of requests that the candidate answers.
 pub(super) fn share(status: &ShopServiceStatus) -> Option<Percent> {
     let release = status.release.as_ref().filter(|release| release.from.is_some())?;
     let moved = status.active.as_ref().is_some_and(|active| active.revision == release.to);
+    if let Some(parts) = release.weight.filter(|_| !moved && release.aborting.is_none()) {
+        return Some(Percent::parts(u32::try_from(parts).unwrap_or(0)));
+    }
     let all = moved || matches!(status.phase, Some(Phase::Shifting | Phase::Switching));
     Some(if all && release.aborting.is_none() { Percent::ALL } else { Percent::default() })
 }

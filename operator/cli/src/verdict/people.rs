@@ -3,8 +3,15 @@
 use shop_crds::Reason;
 
 /// Nothing moves before somebody decides about the release.
-pub const DECIDE: &[Reason] =
-    &[Reason::AwaitingPromotion, Reason::OnHold, Reason::Paused, Reason::NotTriedAgain, Reason::NoWayBack];
+pub const DECIDE: &[Reason] = &[
+    Reason::AwaitingPromotion,
+    Reason::OnHold,
+    Reason::Paused,
+    Reason::AnalysisInconclusive,
+    Reason::AnalysisError,
+    Reason::NotTriedAgain,
+    Reason::NoWayBack,
+];
 
 /// It goes on by itself, or as soon as what is wrong has been put right; or the word is never a reason to wait.
 pub const BY_ITSELF: &[Reason] = &[
@@ -36,6 +43,10 @@ pub const BY_ITSELF: &[Reason] = &[
     Reason::NotReady,
     Reason::PodRejected,
     Reason::CandidateLost,
+    Reason::StepPause,
+    Reason::AnalysisRunning,
+    Reason::AnalysisPassed,
+    Reason::AnalysisFailed,
     Reason::ProgressDeadlineExceeded,
     Reason::Decided,
     Reason::Superseded,

@@ -55,6 +55,14 @@ fn waiting() -> Value {
     merged(releasing("Verifying"), json!({"blocked": blocked("AwaitingPromotion")}))
 }
 
+/// It was promoted to the first step, and waits for another decision at a later one.
+fn at_a_step() -> Value {
+    merged(
+        releasing("Shifting"),
+        json!({"blocked": blocked("AwaitingPromotion"), "release": {"promotedBy": "ann", "step": 1}}),
+    )
+}
+
 fn held() -> Value {
     merged(releasing("Preparing"), json!({"release": {"held": true}, "blocked": blocked("OnHold")}))
 }
@@ -137,6 +145,7 @@ fn what_is_so_without_a_question() {
             "r7 green is being released (Preparing)",
         ),
         ("waiting", waiting(), State::Waiting, Exit::Waiting, "AwaitingPromotion: what is wrong"),
+        ("waiting at a step", at_a_step(), State::Waiting, Exit::Waiting, "AwaitingPromotion: what is wrong"),
         ("held", held(), State::Waiting, Exit::Waiting, "OnHold"),
         ("aborting", aborting(true, false), State::Moving, Exit::Done, "r7 green is being left: it exits"),
         (
