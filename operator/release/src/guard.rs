@@ -73,12 +73,14 @@ impl Projection {
             Write::WriteService { service, selects, .. } => {
                 let now = self.selects.get(&ServiceKind::Users).copied();
                 let moves = self.selects.get(service).is_some_and(|now| now != selects) && now.is_some();
-                // Who has a revision that does not exist loses nothing.
-                let nobody =
-                    |now: &i64| view.deployment(*now).is_none() && view.ready(&draft.status, *now) == 0;
-                let from = now.filter(|now| moves && now != selects && !nobody(now))?;
+                let from = now.filter(|now| moves && now != selects)?;
                 if self.emptied(view, *selects) {
                     return Some(format!("revision {selects} is scaled to zero"));
+                }
+                let empty = self.replicas.get(&from).is_none_or(|replicas| *replicas == 0);
+                if empty && !view.pods(from).any(|pod| pod.ready && !pod.terminating) {
+                    // Who has a revision without pods loses nothing.
+                    return None;
                 }
                 let back = draft.release().is_some_and(|release| release.aborting.is_some());
                 let enough = if back {

@@ -115,17 +115,20 @@ impl<'a> View<'a> {
 
     /// Whether `to` has enough ready pods for the users that `from` has, going forward.
     pub(crate) fn enough_forward(&self, status: &ShopServiceStatus, from: Option<i64>, to: i64) -> bool {
-        if self.subject.replicas() == 0 {
+        let wanted = self.subject.replicas();
+        if wanted == 0 {
             return true;
         }
-        let bound = from.map_or(1, |from| self.ready(status, from) - self.may_miss(from));
+        // Never more than the user wants, however many the other one still has.
+        let bound = from.map_or(1, |from| self.ready(status, from) - self.may_miss(from)).min(wanted);
         self.ready(status, to) >= bound.max(1)
     }
 
     /// Whether `to` has enough ready pods for the users to go back to it from `from`.
     pub(crate) fn enough_back(&self, status: &ShopServiceStatus, from: i64, to: i64) -> bool {
         let (left, taken) = (self.ready(status, from), self.ready(status, to));
-        taken >= 1 && (taken >= left - self.may_miss(from) || taken > left) || self.subject.replicas() == 0
+        let bound = (left - self.may_miss(from)).min(self.subject.replicas());
+        taken >= 1 && (taken >= bound || taken > left) || self.subject.replicas() == 0
     }
 }
 

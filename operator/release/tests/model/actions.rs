@@ -60,6 +60,12 @@ pub(crate) enum Fault {
     Abort,
     Rollback,
     Retry,
+    Pause,
+    Resume,
+    /// Another number of people must promote.
+    ApprovalsPolicy,
+    /// A promotion comes by itself after a while, or not.
+    PromoteAfterPolicy,
     /// A decision for another revision, or another image.
     WrongDecision,
     /// A Service is edited by hand.
@@ -77,7 +83,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::ApiError,
         Self::AnswerLost,
         Self::StaleRead,
@@ -108,6 +114,10 @@ impl Fault {
         Self::Abort,
         Self::Rollback,
         Self::Retry,
+        Self::Pause,
+        Self::Resume,
+        Self::ApprovalsPolicy,
+        Self::PromoteAfterPolicy,
         Self::WrongDecision,
         Self::ServiceEdited,
         Self::DeploymentEdited,
@@ -142,13 +152,20 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
             world.sick.clear();
             world.mute.clear();
         }
-        Fault::NewImage => world.image(IMAGES[dice.below(4)]),
-        Fault::BrokenImage => world.image(IMAGES[4 + dice.below(4)]),
+        Fault::NewImage | Fault::BrokenImage => {
+            let image = IMAGES[dice.below(4) + if fault == Fault::NewImage { 0 } else { 4 }];
+            // Another port comes with some images: what is told to sidecars must be the revision's own.
+            let port = 8080 + i32::try_from(dice.roll(2)).unwrap();
+            world.apply(|spec| (spec.image, spec.port) = (image.to_owned(), port));
+        }
         Fault::ImageRestored => {
             let active = world.active();
             let image = world.status.revisions.iter().find(|one| one.number == active);
-            if let Some(image) = image.map(|one| one.image.clone()) {
-                world.image(&image);
+            let port = world.observed.revisions.iter().find(|one| one.number == active);
+            if let (Some(image), Some(port)) =
+                (image.map(|one| one.image.clone()), port.map(|one| one.facts.port))
+            {
+                world.apply(|spec| (spec.image, spec.port) = (image, port));
             }
         }
         Fault::ConfigChanged | Fault::ConfigMissing => {
@@ -174,14 +191,34 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
             let text = format!(r#"{{"maxConnections": {}}}"#, 70 + dice.roll(3));
             spec.sidecar = serde_json::from_str(&text).unwrap();
         }),
-        Fault::Promote => drop(world.decide(Verb::Promote, to.max(1))),
+        Fault::ApprovalsPolicy => world.release(|release| {
+            release.approvals = dice.one_in(2).then(|| i32::try_from(dice.roll(3)).unwrap() + 1);
+        }),
+        Fault::PromoteAfterPolicy => world.release(|release| {
+            release.promote_after = dice.one_in(2).then(|| shop_crds::Span::secs(30));
+        }),
+        Fault::Promote => {
+            let person = ["ann", "bob", "eve"][dice.below(3)];
+            let full = dice.one_in(4);
+            world.decide_by(person, Verb::Promote, to.max(1), |spec| spec.full = full);
+        }
+        Fault::Pause => drop(world.decide(Verb::Pause, to.max(1))),
+        Fault::Resume => drop(world.decide(Verb::Resume, to.max(1))),
         Fault::Abort => drop(world.decide(Verb::Abort, to.max(1))),
-        Fault::Rollback => drop(world.decide(Verb::Rollback, world.active().max(1))),
+        Fault::Rollback => {
+            let (active, back) = (world.active().max(1), i64::try_from(dice.roll(3)).unwrap());
+            world.decide_by("", Verb::Rollback, active, |spec| {
+                spec.to = Some(active - back).filter(|to| *to > 0 && *to != active);
+            });
+        }
         Fault::Retry => drop(world.decide(Verb::Retry, to.max(1))),
         Fault::WrongDecision => decide_wrongly(world, dice, to),
         Fault::ServiceEdited | Fault::DeploymentEdited | Fault::ConfigEdited => edit(world, dice, fault),
         Fault::StatusLost => {
             world.status = ShopServiceStatus::default();
+            // A number of which nothing was stored yet is forgotten with it.
+            let observed = &world.observed;
+            world.meanings.retain(|number, _| observed.revisions.iter().any(|one| one.number == *number));
             world.subject.resource_version = world.bump();
         }
         Fault::NameTaken | Fault::ObjectRefused => obstruct(world, dice, fault),

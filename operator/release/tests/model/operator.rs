@@ -249,11 +249,7 @@ impl Operator {
     ) -> Result<Did, crate::world::check::Violation> {
         let Some(mut doing) = self.doing.take() else { return Ok(Did::default()) };
         let mut did = Did::default();
-        let before = emptied(world);
-        let lost = world.observed.services.get(&ServiceKind::Users).is_some_and(|one| {
-            // What somebody else made of it leads nowhere already.
-            one.drifted && !world.observed.deployments.iter().any(|two| Some(two.revision) == one.selects)
-        });
+        let before = users(world);
         if let Some(status) = doing.status.take() {
             did.wrote = true;
             did.failed = !self.write_status(world, *status, &doing, answer)?;
@@ -261,9 +257,7 @@ impl Operator {
             did.wrote = true;
             did.failed = !self.write(world, &write, &mut doing, answer)?;
         }
-        if !lost {
-            never_emptied(world, &doing, &before)?;
-        }
+        never_emptied(world, &doing, before)?;
         if did.failed {
             return Ok(did);
         }
@@ -287,8 +281,7 @@ impl Operator {
             return Ok(false);
         }
         world.check_status(&doing.sight, &status)?;
-        world.status = status;
-        world.subject.resource_version = world.bump();
+        world.take_status(status);
         if answer == Answer::Lost {
             return Ok(false);
         }
@@ -388,6 +381,13 @@ impl Operator {
         self.doing.as_ref().map(|doing| (doing.status.is_some(), doing.writes.len()))
     }
 
+    /// Whether its next write scales a revision to zero.
+    pub(crate) fn empties(&self) -> bool {
+        let next =
+            self.doing.as_ref().filter(|doing| doing.status.is_none()).and_then(|doing| doing.writes.front());
+        matches!(next, Some(Write::WriteDeployment { replicas: 0, .. }))
+    }
+
     /// It crashes and starts anew, or another one takes its place.
     pub(crate) fn replaced(&self, world: &World, epoch: i64) -> Self {
         Self::new(world, epoch, self.skew)
@@ -420,30 +420,19 @@ fn returned(world: &World, doing: &Doing) -> Holds {
     })
 }
 
-/// Revisions that a Service of ours selects and that have no pods to be, by the Deployment.
-fn emptied(world: &World) -> Vec<(ServiceKind, i64)> {
+/// What the users' Service selects, and whether that has pods to be, by the Deployment.
+fn users(world: &World) -> (Option<i64>, bool) {
     let observed = &world.observed;
-    let services = observed.services.iter().filter(|(_, one)| !one.drifted);
-    services
-        .filter_map(|(kind, one)| Some((*kind, one.selects?)))
-        .filter(|(_, revision)| {
-            let deployment = observed.deployments.iter().find(|one| one.revision == *revision);
-            let proven = world.status.revisions.iter().any(|one| one.number == *revision && one.proven);
-            // A first revision may be selected before it has pods.
-            deployment.map_or(proven, |one| one.replicas == 0 && !one.drifted)
-        })
-        .collect()
+    let service = observed.services.get(&ServiceKind::Users).filter(|one| !one.drifted);
+    let selects = service.and_then(|one| one.selects);
+    let of = |revision| observed.deployments.iter().find(|one| Some(one.revision) == revision);
+    (selects, of(selects).is_some_and(|one| one.replicas > 0 || one.drifted))
 }
 
-/// A write of ours leaves no Service with a revision that is scaled to zero.
-fn never_emptied(world: &World, doing: &Doing, before: &[(ServiceKind, i64)]) -> Holds {
-    if doing.sight.wanted == 0 || world.status.release.as_ref().is_some_and(|release| release.from.is_none())
-    {
-        return Ok(());
-    }
-    let now = emptied(world);
-    let new = now.iter().find(|one| one.0 == ServiceKind::Users && !before.contains(one));
-    holds(new.is_none(), Invariant::InUse, || {
-        format!("the users' Service selects {new:?}, which has no pods: {}", world.describe())
+/// A write of ours takes no pods from the users, and sends them to no revision that is scaled to zero.
+fn never_emptied(world: &World, doing: &Doing, before: (Option<i64>, bool)) -> Holds {
+    let after = users(world);
+    holds(!before.1 || after.1 || doing.sight.wanted == 0, Invariant::InUse, || {
+        format!("users had {before:?}, and now {after:?}: {}", world.describe())
     })
 }

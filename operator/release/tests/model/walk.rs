@@ -1,8 +1,10 @@
 //! Random walks: each is led to a phase, something happens there, then a storm of faults follows; when it stops, everything must
 //! come to rest, and rest there.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::SignedDuration;
-use shop_crds::{Reason, Verb, service::release::Promote, status::Phase};
+use shop_crds::{DecisionOutcome, Reason, Verb, service::release::Promote, status::Phase};
 use shop_release::{Source, SourceKind, SourceState};
 
 use crate::{
@@ -21,6 +23,9 @@ const REST: usize = 4_000;
 /// Operators that were replaced and do not know it, at most.
 const OLD: usize = 2;
 
+/// Whether some walk has found something: the others stop.
+static FOUND: AtomicBool = AtomicBool::new(false);
+
 pub(crate) struct Walk {
     pub(crate) world: World,
     /// The last one is the leader.
@@ -36,7 +41,7 @@ pub(crate) struct Walk {
 pub(crate) fn walks(seed: u64, part: u64, of: u64, steps: u64) -> Coverage {
     let mut coverage = Coverage::default();
     let mut number = part;
-    while coverage.steps < steps {
+    while coverage.steps < steps && !FOUND.load(Ordering::Relaxed) {
         let mut walk = Walk::new(seed.wrapping_add(number), coverage);
         walk.whole(number / of);
         coverage = walk.coverage;
@@ -71,7 +76,9 @@ impl Walk {
         let cells = (Phase::ALL.len() * Fault::ALL.len()) as u64;
         let cell = usize::try_from(number % cells).unwrap();
         let (phase, fault) = (Phase::ALL[cell % Phase::ALL.len()], Fault::ALL[cell / Phase::ALL.len()]);
-        if self.lead_to(phase) {
+        if number % 12 == 5 {
+            self.duel();
+        } else if self.lead_to(phase) {
             self.fault(fault);
         }
         let calm = [3, 8, 20, 60][self.dice.below(4)];
@@ -113,6 +120,29 @@ impl Walk {
             }
         }
         false
+    }
+
+    /// A leader is about to scale the old revision to zero when another one takes over and brings the users back there.
+    fn duel(&mut self) {
+        if !self.lead_to(Phase::Draining) {
+            return;
+        }
+        for _ in 0..400 {
+            if self.leader().empties() {
+                break;
+            }
+            self.work(Answer::Fine, true);
+            if !self.leader().busy() {
+                self.pass_time(500);
+            }
+        }
+        self.fault(Fault::NewLeader);
+        self.fault(Fault::Rollback);
+        for _ in 0..self.dice.below(40) {
+            self.work(Answer::Fine, true);
+        }
+        self.act(0, Answer::Fine, false);
+        self.pass_time(700);
     }
 
     fn leader(&self) -> &Operator {
@@ -266,6 +296,7 @@ impl Walk {
         self.trace.push(text);
         let result = result.and_then(|()| self.coverage.state(&self.world, &self.operators));
         if let Err(violation) = result {
+            FOUND.store(true, Ordering::Relaxed);
             panic!("{violation}\nseed {}, step by step: {:#?}", self.seed, self.trace);
         }
     }
@@ -337,9 +368,21 @@ impl Walk {
             }
             Some(Reason::OnHold | Reason::Paused | Reason::StateUnknown) => true,
             Some(Reason::CrashLoop | Reason::WaitingForPods | Reason::ImagePullFailed) => first,
+            // The moved tag was seen first.
+            Some(Reason::ImageChanged) => {
+                world.status.revisions.iter().any(|one| one.digest.as_deref() == Some("sha256:other"))
+            }
             Some(Reason::NoWayBack) => world.status.pending.is_none(),
             _ => false,
         };
+        let running = world.observed.deployments.iter().filter(|one| one.replicas > 0);
+        let alone = running.map(|one| one.revision).eq([world.active()]) || world.subject.spec.replicas == 0;
+        let open = world.observed.decisions.iter().any(|one| {
+            let outcome = one.status.as_ref().and_then(|status| status.outcome);
+            !matches!(outcome, Some(DecisionOutcome::Done | DecisionOutcome::Refused))
+        });
+        let unknown = world.blocked() == Some(Reason::StateUnknown);
+        let fine = fine && (!world.stable() || unknown || (alone && !open));
         self.coverage.rested(world.blocked());
         let rests = holds(fine, Invariant::Converges, || format!("it rests badly: {}", world.describe()));
         self.stepped("rests", rests);

@@ -106,3 +106,20 @@ fn a_first_revision_without_pods_gives_way() {
     assert_eq!(world.status.release.as_ref().unwrap().from, None, "there is nobody to go back to");
     world.run_until(60, |world| world.stable() && world.active() == 2);
 }
+
+/// Users that a stranger sent to the old revision, which is kept warm at its old size, come back to the size that is wanted now.
+#[test]
+fn users_come_back_from_a_larger_old_revision() {
+    let mut world = switched();
+    world.run_until(30, |world| {
+        world.status.release.as_ref().is_some_and(|release| release.succeeded.is_some())
+    });
+    world.linger = 10_000;
+    world.apply(|spec| spec.replicas = 1);
+    world.run_until(10, |world| size(world, 2) == 1);
+    assert_eq!(size(&world, 1), 3, "kept as it was");
+    let version = world.bump();
+    let service = world.observed.services.get_mut(&ServiceKind::Users).unwrap();
+    (service.selects, service.drifted, service.resource_version) = (Some(1), true, version);
+    world.run_until(2, |world| users(world) == Some(2));
+}

@@ -3,12 +3,13 @@
 
 use std::{cell::RefCell, collections::BTreeMap, fmt};
 
+use jiff::SignedDuration;
 use shop_crds::{
-    DecisionOutcome, ShopServiceStatus, Verb,
+    ShopServiceStatus, Verb,
     service::release::{Promote, Release},
     status::Phase,
 };
-use shop_release::{ObjectKind, Observed, ServiceKind, Subject, Write};
+use shop_release::{Decision, ObjectKind, Observed, ServiceKind, Subject, Write};
 
 use super::World;
 
@@ -71,12 +72,13 @@ pub(crate) struct Sight {
     pub(crate) back: bool,
     /// Whether another operator leads by now: a create of it that comes late cannot be fenced, and what it leaves is swept.
     pub(crate) replaced: bool,
+    /// What the users' Service selects.
+    users: Option<i64>,
     /// Ready pods by revision, those of another image not counted.
     ready: BTreeMap<i64, i32>,
     /// `spec.replicas` of Deployments.
     sizes: BTreeMap<i64, i32>,
-    /// Decisions: verb, revision, and whether it was answered.
-    decisions: Vec<(String, Verb, i64, String, Option<DecisionOutcome>)>,
+    decisions: Vec<Decision>,
 }
 
 impl Sight {
@@ -95,24 +97,23 @@ impl Sight {
                 *ready.entry(pod.revision).or_default() += 1;
             }
         }
-        let decisions = observed.decisions.iter().map(|one| {
-            let outcome = one.status.as_ref().and_then(|status| status.outcome);
-            (one.name.clone(), one.spec.verb, one.spec.revision, one.spec.actor.clone(), outcome)
-        });
         Self {
             wanted: subject.spec.replicas,
             release: subject.release(),
             back: next.phase == Some(Phase::Aborting),
             replaced: false,
+            users: observed.services.get(&ServiceKind::Users).and_then(|one| one.selects),
             ready,
             sizes: observed.deployments.iter().map(|one| (one.revision, one.replicas)).collect(),
-            decisions: decisions.collect(),
+            decisions: observed.decisions.clone(),
         }
     }
 
     /// Whether this person decided so about the revision.
     fn decides(&self, verb: Verb, revision: i64, actor: &str) -> bool {
-        self.decisions.iter().any(|one| one.1 == verb && one.2 == revision && one.3 == actor)
+        self.decisions
+            .iter()
+            .any(|one| one.spec.verb == verb && one.spec.revision == revision && one.spec.actor == actor)
     }
 
     pub(crate) fn ready(&self, revision: i64) -> i32 {
@@ -129,7 +130,7 @@ impl Sight {
         let (leaves, takes) = (self.ready(now), self.ready(next));
         let size = self.sizes.get(&now).copied().unwrap_or(self.wanted);
         let may_miss = if size >= 20 { (size + 9) / 10 } else { 1 };
-        takes >= (leaves - may_miss).max(1) || (back && takes >= 1 && takes > leaves)
+        takes >= (leaves - may_miss).min(self.wanted).max(1) || (back && takes >= 1 && takes > leaves)
     }
 }
 
@@ -158,8 +159,8 @@ impl World {
                 Invariant::Unmixed,
                 || format!("revision {} is stored with other inputs", revision.number),
             )?;
-            let known = old.revisions.iter().find(|known| known.number == revision.number);
-            holds(known.is_none_or(|known| known.hash == revision.hash), Invariant::Unmixed, || {
+            let known = self.meanings.get(&revision.number);
+            holds(known.is_none_or(|known| *known == revision.hash), Invariant::Unmixed, || {
                 format!("revision {} got other inputs", revision.number)
             })?;
         }
@@ -175,17 +176,8 @@ impl World {
             .decision
             .as_ref()
             .filter(|name| before.and_then(|before| before.decision.as_ref()) != Some(*name));
-        if let Some((name, verb, revision, _, outcome)) =
-            fresh.and_then(|name| sight.decisions.iter().find(|one| one.0 == *name))
-        {
-            let names = match verb {
-                Verb::Rollback if release.aborting.is_none() => release.from == Some(*revision),
-                _ => release.to == *revision,
-            };
-            holds(names, Invariant::Fenced, || {
-                format!("{name} ({verb:?} of {revision}) moves the release of revision {}", release.to)
-            })?;
-            holds(outcome.is_none(), Invariant::Fenced, || format!("{name} was answered, and moves again"))?;
+        if let Some(decision) = fresh.and_then(|name| sight.decisions.iter().find(|one| one.name == *name)) {
+            self.check_decision(decision, next)?;
         }
         for approval in &release.approvals {
             holds(sight.decides(Verb::Promote, release.to, &approval.by), Invariant::Fenced, || {
@@ -216,13 +208,36 @@ impl World {
         Ok(())
     }
 
+    /// A decision that has just begun to move a release is for this release, and was not answered before.
+    fn check_decision(&self, decision: &Decision, next: &ShopServiceStatus) -> Holds {
+        let Some(release) = &next.release else { return Ok(()) };
+        let (spec, name) = (&decision.spec, &decision.name);
+        let returns = spec.verb == Verb::Rollback && release.aborting.is_none();
+        let moves = if returns { release.from } else { Some(release.to) };
+        holds(moves == Some(spec.revision), Invariant::Fenced, || {
+            format!("{name} ({:?} of {}) moves revision {moves:?}", spec.verb, spec.revision)
+        })?;
+        let answered = decision.status.as_ref().is_some_and(|status| status.outcome.is_some());
+        holds(!answered, Invariant::Fenced, || format!("{name} was answered, and moves again"))?;
+        let before = self.status.release.as_ref().filter(|before| before.to == release.to);
+        if let Some(before) = before.filter(|_| matches!(spec.verb, Verb::Promote | Verb::Abort)) {
+            let late = decision.created + SignedDuration::from_secs(1) > before.started.0;
+            holds(late, Invariant::Fenced, || format!("{name} is older than the release that it moves"))?;
+        }
+        let wanted = spec.digest.as_ref().filter(|_| spec.verb == Verb::Promote);
+        let runs = next.revisions.iter().find(|one| one.number == release.to);
+        let runs = runs.and_then(|one| one.digest.as_ref());
+        holds(wanted.is_none() || wanted == runs, Invariant::Fenced, || {
+            format!("{name} is for {wanted:?}, and promotes {runs:?}")
+        })
+    }
+
     /// A write that is about to be made from what was seen.
     pub(crate) fn check_write(&self, sight: &Sight, write: &Write) -> Holds {
         match write {
             Write::WriteService { service, selects, .. } if *service != ServiceKind::Preview => {
-                let now = self.observed.services.get(&ServiceKind::Users).and_then(|one| one.selects);
                 let moved = self.observed.services.get(service).and_then(|one| one.selects);
-                match (now, moved.is_some_and(|moved| moved != *selects)) {
+                match (sight.users, moved.is_some_and(|moved| moved != *selects)) {
                     (Some(now), true) => check_enough(sight, now, *selects),
                     _ => Ok(()),
                 }
@@ -350,15 +365,18 @@ impl World {
         let digits: String = rest.unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
         let Ok(revision) = digits.parse::<i64>() else { return Ok(()) };
         // Budgets are not stamped: one that an older leader deletes is made anew by the leader's next pass.
-        let runs = self.runs(revision) && !(sight.replaced && kind == ObjectKind::PodDisruptionBudget);
+        // Nor can the late create of an older leader be known.
+        let known = sight.sizes.contains_key(&revision);
+        let runs =
+            known && self.runs(revision) && !(sight.replaced && kind == ObjectKind::PodDisruptionBudget);
         holds(!runs, Invariant::InUse, || format!("{kind:?} {name} is deleted while its revision runs"))?;
         if kind == ObjectKind::PodDisruptionBudget { Ok(()) } else { self.check_unused(revision, false) }
     }
 }
 
 fn check_enough(sight: &Sight, now: i64, next: i64) -> Holds {
-    // Who has a revision that does not exist loses nothing.
-    let nobody = !sight.sizes.contains_key(&now) && sight.ready(now) == 0;
+    // Who has a revision without pods loses nothing.
+    let nobody = sight.size(now) == 0 && sight.ready(now) == 0;
     if now == next || sight.wanted == 0 || nobody {
         return Ok(());
     }

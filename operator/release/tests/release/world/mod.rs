@@ -77,6 +77,8 @@ pub(crate) struct World {
     past: Vec<Snapshot>,
     /// Highest leader epoch that each sidecar has accepted, by uid of its pod.
     accepted: BTreeMap<String, i64>,
+    /// What each number of a revision has meant, ever: the hash of its inputs.
+    pub(crate) meanings: BTreeMap<i64, String>,
     born: BTreeMap<String, Timestamp>,
     /// Pods with a sidecar that does not answer.
     pub(crate) mute: BTreeSet<String>,
@@ -126,6 +128,7 @@ impl World {
             own: 0,
             past: Vec::new(),
             accepted: BTreeMap::new(),
+            meanings: BTreeMap::new(),
             born: BTreeMap::new(),
             mute: BTreeSet::new(),
             sick: BTreeSet::new(),
@@ -280,14 +283,13 @@ impl World {
                 return pass;
             }
             sure(self.check_status(&sight, &made.status));
-            self.status = made.status.clone();
+            self.take_status(made.status.clone());
             let text = serde_json::to_string(&self.status).unwrap();
             assert_eq!(
                 serde_json::from_str::<ShopServiceStatus>(&text).unwrap(),
                 self.status,
                 "survives the API server"
             );
-            self.subject.resource_version = self.bump();
             self.own = self.version;
             self.written.push(format!("status {:?}", self.status.phase.unwrap_or_default()));
             pass.changed = true;
@@ -318,6 +320,15 @@ impl World {
         }
         self.events.extend(made.events);
         pass
+    }
+
+    /// The API server takes a status.
+    pub(crate) fn take_status(&mut self, status: ShopServiceStatus) {
+        self.status = status;
+        self.subject.resource_version = self.bump();
+        for revision in &self.status.revisions {
+            self.meanings.entry(revision.number).or_insert_with(|| revision.hash.clone());
+        }
     }
 
     /// Lets operator and cluster run until `done`, at most for so many seconds.

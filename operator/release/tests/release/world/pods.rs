@@ -93,7 +93,7 @@ impl World {
                 "fades" => pod.ready = started && age < SignedDuration::from_secs(9),
                 _ => pod.ready = started,
             }
-            if started && image != "pull" {
+            if started && image != "pull" && pod.image_id.is_none() {
                 pod.image_id = Some(format!("registry/order@sha256:{image}"));
             }
             if self.sick.contains(&pod.uid) {
