@@ -114,6 +114,9 @@ pub fn current(service: &ShopService) -> Verdict {
     match status.revisions.iter().rfind(|revision| revision.barred) {
         Some(revision) => verdict(State::Aborted, left(status, revision)),
         None if phase == Phase::Stable && status.blocked.is_none() => idle(status),
+        None if status.blocked.as_ref().is_some_and(|blocked| people::decide(blocked.reason)) => {
+            verdict(State::Waiting, blocked_or(status, phase.as_str()))
+        }
         None => moving(blocked_or(status, phase.as_str())),
     }
 }

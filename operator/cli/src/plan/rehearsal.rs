@@ -155,7 +155,9 @@ impl Rehearsal {
 
     /// Somebody decides as the release wants it; false: that does not help.
     fn decide(&mut self, blocked: &Blocked) -> bool {
-        let helps = !matches!(blocked.reason, Reason::OnHold | Reason::NoWayBack | Reason::NotTriedAgain);
+        let helpless =
+            [Reason::OnHold, Reason::NoWayBack, Reason::NotTriedAgain, Reason::Frozen, Reason::FreezeInvalid];
+        let helps = !helpless.contains(&blocked.reason);
         let Some(release) = self.status.release.clone().filter(|_| helps && self.decided < DECISIONS) else {
             return false;
         };

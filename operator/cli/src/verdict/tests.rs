@@ -63,6 +63,11 @@ fn at_a_step() -> Value {
     )
 }
 
+/// The release has ended, and a Job after it has failed.
+fn after_a_job() -> Value {
+    merged(calm(), json!({"blocked": blocked("ContractFailed")}))
+}
+
 fn held() -> Value {
     merged(releasing("Preparing"), json!({"release": {"held": true}, "blocked": blocked("OnHold")}))
 }
@@ -146,6 +151,13 @@ fn what_is_so_without_a_question() {
         ),
         ("waiting", waiting(), State::Waiting, Exit::Waiting, "AwaitingPromotion: what is wrong"),
         ("waiting at a step", at_a_step(), State::Waiting, Exit::Waiting, "AwaitingPromotion: what is wrong"),
+        (
+            "a job failed afterwards",
+            after_a_job(),
+            State::Waiting,
+            Exit::Waiting,
+            "ContractFailed: what is wrong",
+        ),
         ("held", held(), State::Waiting, Exit::Waiting, "OnHold"),
         ("aborting", aborting(true, false), State::Moving, Exit::Done, "r7 green is being left: it exits"),
         (
