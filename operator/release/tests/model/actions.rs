@@ -216,6 +216,10 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
         Fault::ServiceEdited | Fault::DeploymentEdited | Fault::ConfigEdited => edit(world, dice, fault),
         Fault::StatusLost => {
             world.status = ShopServiceStatus::default();
+            for pod in &mut world.observed.pods {
+                pod.image_id = pod.image_id.take().filter(|id| !id.ends_with("sha256:other"));
+            }
+            world.age_pods();
             // A number of which nothing was stored yet is forgotten with it.
             let observed = &world.observed;
             world.meanings.retain(|number, _| observed.revisions.iter().any(|one| one.number == *number));
@@ -238,7 +242,12 @@ fn ail(world: &mut World, dice: &mut Dice, fault: Fault) {
         Fault::PodSick => drop(world.sick.insert(uid)),
         Fault::SidecarMute => drop(world.mute.insert(uid)),
         Fault::PodDies => drop(world.observed.pods.remove(at)),
+        // Of a revision whose image is known: what is seen first is what it is.
         Fault::ImageChanged => {
+            let known = world.status.revisions.iter().find(|one| one.number == revision);
+            if known.is_none_or(|known| known.digest.is_none()) {
+                return;
+            }
             world.observed.pods[at].image_id = Some("registry/order@sha256:other".into());
         }
         _ => {
