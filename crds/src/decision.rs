@@ -95,12 +95,14 @@ pub enum Verb {
     Pause,
     /// A paused release goes on.
     Resume,
+    /// The pods of the active revision are replaced one after the other, with the sidecar that new revisions get.
+    Restart,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Promote, Self::Abort, Self::Rollback, Self::Retry, Self::Pause, Self::Resume];
+    pub const ALL: [Self; 7] =
+        [Self::Promote, Self::Abort, Self::Rollback, Self::Retry, Self::Pause, Self::Resume, Self::Restart];
 
     /// The word for it, which is the verb in RBAC too.
     pub fn as_str(self) -> &'static str {
@@ -111,6 +113,7 @@ impl Verb {
             Self::Retry => "retry",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Restart => "restart",
         }
     }
 }

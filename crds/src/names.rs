@@ -15,6 +15,8 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label of every object: name of the ShopService.
 pub const LABEL_NAME: &str = "app.kubernetes.io/name";
 
+/// Annotation of the records, Deployments and pods of a restart: which restart of the revision it is, 1, 2, 3, …
+pub const ANNOTATION_RESTART: &str = "shopkeeper.dev/restart";
 /// Annotation: epoch of the leader that touched the object last, the fence against a late write of an older one.
 pub const ANNOTATION_LEADER_EPOCH: &str = "shopkeeper.dev/leader-epoch";
 /// Annotation of Deployments: `candidate`, `active` or `retiring`.
@@ -63,6 +65,11 @@ pub fn expand_job(service: &str, number: i64) -> String {
 /// `order-r7-contract`: the Job after the last pod of the revision before.
 pub fn contract_job(service: &str, number: i64) -> String {
     format!("{service}-r{number}-contract")
+}
+
+/// `order-r7-s1`: the ControllerRevision with the template of the first restart of revision 7.
+pub fn restart(service: &str, number: i64, ordinal: i64) -> String {
+    format!("{}-s{ordinal}", revision(service, number))
 }
 
 /// `order`: the Service that users reach.

@@ -74,6 +74,8 @@ reasons! {
     Draining,
     /// Somebody paused the release.
     Paused,
+    /// The pods of the active revision are replaced one after the other.
+    Restarting,
     /// The release failed and stays where it is, because onFailure is hold.
     OnHold,
     /// These inputs were aborted or rolled back before; they are not tried again by themselves.
@@ -154,6 +156,10 @@ reasons! {
     // Trouble outside of a release.
     /// Fewer pods of the active revision are ready than wanted.
     Degraded,
+    /// New pods of a restart do not get ready; those before them serve on.
+    RestartFailed,
+    /// All pods of the active revision were replaced by new ones.
+    Restarted,
     /// No pod of the active revision is ready.
     Unavailable,
     /// A generated object was changed by somebody else, and was put back.
@@ -178,6 +184,8 @@ reasons! {
     ServiceMissing,
     /// There is no revision with ready pods to go back to.
     NoWayBack,
+    /// Too many decisions waited for an answer; this one was not read.
+    TooManyDecisions,
     /// Another decision was made before it, and is being carried out.
     DecidedAlready,
 }

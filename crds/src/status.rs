@@ -49,6 +49,9 @@ pub struct ShopServiceStatus {
     /// The release that runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseState>,
+    /// The restart of the active revision's pods that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartState>,
     /// Inputs that differ from every living revision, and since when: a revision is cut once they have settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
@@ -262,6 +265,26 @@ pub struct ReleaseState {
     pub gates: Option<Gates>,
 }
 
+/// A restart that runs: pods are replaced one after the other, each once its successor is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename_all = "camelCase")]
+pub struct RestartState {
+    /// The revision whose pods are replaced.
+    pub revision: i64,
+    /// Which restart of the revision it is.
+    pub ordinal: i64,
+    /// Who decided it.
+    pub by: String,
+    /// Since when.
+    pub since: MicroTime,
+    /// Name of the decision.
+    pub decision: String,
+    /// Why it does not get on, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
+}
+
 /// That somebody paused a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -387,6 +410,9 @@ pub struct RevisionState {
     /// Whether its inputs are not tried again by themselves while the spec keeps them.
     #[serde(default)]
     pub barred: bool,
+    /// How often its pods were restarted by decision: the template of the last restart is the one in use.
+    #[serde(default)]
+    pub restarts: i64,
     /// Generation of its sidecars' document that was planned last.
     #[serde(default)]
     pub generation: i64,

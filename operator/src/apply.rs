@@ -168,6 +168,7 @@ impl<'a> Application<'a> {
                 self.templates.insert(*revision, template);
                 (rendered, None)
             }
+            Write::CreateRestart { revision, ordinal } => (self.restart(*revision, *ordinal)?, None),
             Write::CheckTemplate { revision, inputs } => return self.check(*revision, inputs).await,
             Write::CreateSnapshot { revision, snapshot } => (self.copy(*revision, snapshot).await?, None),
             Write::CreateAccount => (render::account(owner), None),
@@ -184,8 +185,8 @@ impl<'a> Application<'a> {
                 self.documents.insert(document.identity.revision, document);
                 (rendered, replaces.as_ref())
             }
-            Write::WriteDeployment { revision, replicas, role, colour, replaces } => {
-                let template = self.template(*revision)?;
+            Write::WriteDeployment { revision, restart, replicas, role, colour, replaces } => {
+                let template = self.template(*revision, *restart)?;
                 (
                     render::deployment(owner, *revision, &template, *replicas, *role, *colour),
                     replaces.as_ref(),
@@ -356,16 +357,25 @@ impl<'a> Application<'a> {
         }
     }
 
-    fn template(&self, revision: i64) -> Result<Value, ApplyError> {
+    // Without the record of a restart the revision's own template is as good: the app in it is the same.
+    fn template(&self, revision: i64, restart: i64) -> Result<Value, ApplyError> {
+        if let Some((_, template)) = (restart > 0).then(|| self.sight.record(revision, restart)).flatten() {
+            return Ok(template);
+        }
         if let Some(template) = self.templates.get(&revision) {
             return Ok(template.clone());
         }
         let name = shop_crds::names::revision(&self.sight.owner.service, revision);
-        self.sight
-            .owned(Kind::ControllerRevision, &name)
-            .and_then(|held| render::template_of(&held.content()))
-            .map(|(_, template)| template)
-            .ok_or(ApplyError::NoTemplate { name })
+        let record = self.sight.record(revision, 0).ok_or(ApplyError::NoTemplate { name })?;
+        Ok(record.1)
+    }
+
+    fn restart(&self, revision: i64, ordinal: i64) -> Result<Rendered, ApplyError> {
+        let owner = self.sight.owner;
+        let name = shop_crds::names::revision(&owner.service, revision);
+        let (facts, stored) = self.sight.record(revision, 0).ok_or(ApplyError::NoTemplate { name })?;
+        let template = render::restarted_template(owner, revision, ordinal, &stored, &self.tools.image);
+        Ok(render::restart(owner, revision, ordinal, &facts, &template))
     }
 
     async fn copy(

@@ -245,6 +245,7 @@ mod tests {
             name: "order-r1-a".into(),
             uid: "u".into(),
             revision: 1,
+            restart: 0,
             ip: None,
             ready: true,
             terminating: false,

@@ -7,13 +7,14 @@ use shop_contract::{Document, env::DOCUMENT_FILE};
 use shop_crds::{
     ShopServiceStatus,
     names::{
-        ANNOTATION_COLOUR, ANNOTATION_LEADER_EPOCH, ANNOTATION_ROLE, ANNOTATION_WRITTEN, LABEL_REVISION,
+        ANNOTATION_COLOUR, ANNOTATION_LEADER_EPOCH, ANNOTATION_RESTART, ANNOTATION_ROLE, ANNOTATION_WRITTEN,
+        LABEL_REVISION,
     },
     status::{Colour, Phase},
 };
 use shop_release::{
-    Budget, Deployment, JobSeen, MaxUnavailable, ObjectRef, Observed, Pod, Role, Service, ServiceKind,
-    SidecarConfig, SourceKind, StoredRevision, StoredSnapshot, Subject, Traffic,
+    Budget, Deployment, JobSeen, MaxUnavailable, ObjectRef, Observed, Pod, RevisionFacts, Role, Service,
+    ServiceKind, SidecarConfig, SourceKind, StoredRestart, StoredRevision, StoredSnapshot, Subject, Traffic,
 };
 
 use crate::{
@@ -61,15 +62,19 @@ impl Sight<'_> {
     }
 
     fn objects(&self, observed: &mut Observed, memory: &mut Memory) {
+        let mut restarts = Vec::new();
         for ((kind, name), held) in &self.entry.held {
             if !is_owned(held, &self.owner.uid) {
                 continue;
             }
             let revision = held.revision();
             match (kind, revision) {
+                (Kind::ControllerRevision, Some(number)) if ordinal(held) > 0 => {
+                    restarts.push((number, restart(held)));
+                }
                 (Kind::ControllerRevision, Some(number)) => observed.revisions.extend(stored(number, held)),
                 (Kind::Deployment, Some(number)) => {
-                    observed.deployments.push(self.deployment(number, name, held, memory));
+                    observed.deployments.push(self.deployment(number, held, memory));
                 }
                 (Kind::PodDisruptionBudget, Some(number)) => {
                     observed.budgets.push(self.budget(number, name, held, memory));
@@ -93,6 +98,10 @@ impl Sight<'_> {
                 }
                 _ => {}
             }
+        }
+        for (number, restart) in restarts {
+            let revision = observed.revisions.iter_mut().find(|one| one.number == number);
+            revision.into_iter().for_each(|one| one.restarts.push(restart.clone()));
         }
     }
 
@@ -121,22 +130,31 @@ impl Sight<'_> {
         )
     }
 
+    /// Facts and template of a revision; of one of its restarts where `restart` is not 0.
+    pub fn record(&self, revision: i64, restart: i64) -> Option<(RevisionFacts, serde_json::Value)> {
+        let service = &self.owner.service;
+        let name = match restart {
+            0 => shop_crds::names::revision(service, revision),
+            ordinal => shop_crds::names::restart(service, revision, ordinal),
+        };
+        self.owned(Kind::ControllerRevision, &name).and_then(|held| render::template_of(&held.content()))
+    }
+
     /// The document in a revision's ConfigMap.
     pub fn document(&self, revision: i64) -> Option<Document> {
         let name = shop_crds::names::sidecar_config(&self.owner.service, revision);
         self.owned(Kind::ConfigMap, &name).and_then(|held| document(held))
     }
 
-    fn deployment(&self, number: i64, name: &str, held: &Held, memory: &mut Memory) -> Deployment {
+    fn deployment(&self, number: i64, held: &Held, memory: &mut Memory) -> Deployment {
         let replicas = held.content().pointer("/spec/replicas").and_then(serde_json::Value::as_i64);
         let replicas = replicas.and_then(|replicas| i32::try_from(replicas).ok()).unwrap_or(1);
         let role = held.annotations.get(ANNOTATION_ROLE).and_then(|word| Role::from_word(word));
         let colour = held.annotations.get(ANNOTATION_COLOUR).and_then(|word| {
             [Colour::Blue, Colour::Green].into_iter().find(|colour| colour.as_str() == word)
         });
-        let template = self
-            .owned(Kind::ControllerRevision, name)
-            .and_then(|revision| render::template_of(&revision.content()));
+        let restart = ordinal(held);
+        let template = self.record(number, restart);
         let drifted = match (role, colour, template) {
             (Some(role), Some(colour), Some((_, template))) => {
                 let sent = render::deployment(self.owner, number, &template, replicas, role, colour);
@@ -154,6 +172,7 @@ impl Sight<'_> {
             replicas,
             role,
             colour,
+            restart,
             drifted,
             failure: held.failure.clone(),
         }
@@ -350,6 +369,7 @@ fn stored(number: i64, held: &Held) -> Option<StoredRevision> {
         resource_version: held.resource_version.clone(),
         created: held.created,
         facts,
+        restarts: Vec::new(),
     })
 }
 
@@ -360,6 +380,19 @@ fn job(revision: i64, name: &str, held: &Held) -> JobSeen {
         resource_version: held.resource_version.clone(),
         revision,
         state: held.job.clone(),
+    }
+}
+
+// Which restart a ControllerRevision or a Deployment is of; 0: none.
+fn ordinal(held: &Held) -> i64 {
+    held.annotations.get(ANNOTATION_RESTART).and_then(|ordinal| ordinal.parse().ok()).unwrap_or(0)
+}
+
+fn restart(held: &Held) -> StoredRestart {
+    StoredRestart {
+        ordinal: ordinal(held),
+        uid: held.uid.clone(),
+        resource_version: held.resource_version.clone(),
     }
 }
 

@@ -18,9 +18,9 @@ use shop_release::ObjectKind;
 pub use document::{Keys, contract_document, keys_fingerprint, sidecar_config, stored_document};
 pub use job::{LABEL_JOB_OF, job};
 pub use objects::{
-    account, budget, deployment, keys, revision, service, snapshot, snapshot_ref, template_of,
+    account, budget, deployment, keys, restart, revision, service, snapshot, snapshot_ref, template_of,
 };
-pub use template::{SidecarImage, pod_template};
+pub use template::{SidecarImage, pod_template, restarted_template};
 
 /// Label: which part of a ShopService an object is.
 pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";

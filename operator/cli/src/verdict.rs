@@ -229,7 +229,8 @@ pub fn followed(
     let now = match followed.verb {
         Verb::Promote | Verb::Retry => forward(followed, outcome, status),
         Verb::Abort | Verb::Rollback => back(followed, status),
-        Verb::Pause | Verb::Resume => verdict(State::Done, sentence(status)),
+        Verb::Restart if outcome == DecisionOutcome::Accepted => moving(sentence(status)),
+        Verb::Pause | Verb::Resume | Verb::Restart => verdict(State::Done, sentence(status)),
     };
     // An accepted decision is refused in the end when its release was undone: that is the better answer.
     let undone = matches!(now.state, State::Aborted | State::Superseded);
@@ -379,7 +380,7 @@ pub fn offered(verb: Verb, status: &ShopServiceStatus) -> Option<(i64, &'static 
         Verb::Abort | Verb::Pause | Verb::Resume => {
             status.candidate.as_ref().map(|candidate| (candidate.revision, "the candidate"))
         }
-        Verb::Rollback => active(status).map(|active| (active, "the active one")),
+        Verb::Rollback | Verb::Restart => active(status).map(|active| (active, "the active one")),
         Verb::Retry => {
             let held = status.release.as_ref().map(|release| (release.held, release.to));
             let barred = || status.revisions.iter().rfind(|revision| revision.barred);

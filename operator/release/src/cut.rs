@@ -146,6 +146,7 @@ fn cut(view: &View<'_>, draft: &mut Draft, hash: &str) -> i64 {
         outcome: None,
         proven: false,
         barred: false,
+        restarts: 0,
         generation: 0,
         expanded: false,
         contract: None,

@@ -6,6 +6,7 @@
 mod back;
 mod forward;
 mod pause;
+mod restart;
 
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ use crate::{
 
 /// Decisions of a service that are kept after they were answered.
 const KEPT: usize = 50;
+/// Decisions that may wait for an answer; of more, the oldest that do not lead back are refused unread.
+const OPEN: usize = 100;
+/// Decisions that one plan refuses or removes at most because there are too many.
+const PER_PLAN: usize = 50;
 
 /// What a decision came to.
 struct Verdict {
@@ -50,10 +55,11 @@ pub(crate) fn take(view: &View<'_>, draft: &mut Draft) -> Vec<Write> {
     let mut open: Vec<&Decision> =
         view.observed.decisions.iter().filter(|one| outcome(one).is_none()).collect();
     open.sort_by(|left, right| age(left).cmp(&age(right)));
-    let mut writes = Vec::new();
+    let mut writes = flood(view, draft, &mut open);
     forward::recount(view, draft);
     for decision in open {
-        let taken = draft.release().is_some_and(|release| release.decision.as_ref() == Some(&decision.name));
+        let taken = draft.release().is_some_and(|release| release.decision.as_ref() == Some(&decision.name))
+            || restart::goes_on(draft, decision);
         let verdict =
             if taken { Verdict::accepted("is being carried out") } else { judge(view, draft, decision) };
         if verdict.outcome == DecisionOutcome::Refused {
@@ -76,6 +82,24 @@ pub(crate) fn take(view: &View<'_>, draft: &mut Draft) -> Vec<Write> {
     writes
 }
 
+/// Takes out what is too much, and refuses as much of it as one plan may; the rest stays unread until the next one.
+fn flood(view: &View<'_>, draft: &mut Draft, open: &mut Vec<&Decision>) -> Vec<Write> {
+    let surplus = open.len().saturating_sub(OPEN);
+    if surplus == 0 {
+        return Vec::new();
+    }
+    let back = |decision: &&Decision| matches!(decision.spec.verb, Verb::Abort | Verb::Rollback);
+    let (kept, forward): (Vec<&Decision>, Vec<&Decision>) = open.iter().copied().partition(back);
+    let (unread, read) = forward.split_at(surplus.min(forward.len()));
+    let mut rest = [kept.as_slice(), read].concat();
+    rest.sort_by(|left, right| age(left).cmp(&age(right)));
+    *open = rest;
+    let message = format!("more than {OPEN} decisions waited: this one was not read, decide again");
+    draft.tell(true, Reason::TooManyDecisions, format!("{} decisions are refused unread", unread.len()));
+    let refused = || Verdict::refused(Reason::TooManyDecisions, message.as_str());
+    unread.iter().take(PER_PLAN).map(|decision| answer(view, decision, refused())).collect()
+}
+
 /// What decisions are sorted by: when they were made, as far as that is known.
 fn age(decision: &Decision) -> (jiff::Timestamp, Option<u64>, &str) {
     // Creation times have whole seconds. The version of an object that has no answer is that of its creation.
@@ -89,7 +113,7 @@ pub(crate) fn finish(view: &View<'_>, draft: &Draft) -> Vec<Write> {
         view.observed.decisions.iter().filter(|one| outcome(one) == Some(DecisionOutcome::Accepted))
     {
         if !goes_on(draft, decision) {
-            writes.push(answer(view, decision, ended(draft, decision)));
+            writes.push(answer(view, decision, ended(view, draft, decision)));
         }
     }
     let mut answered: Vec<&Decision> = view
@@ -99,7 +123,7 @@ pub(crate) fn finish(view: &View<'_>, draft: &Draft) -> Vec<Write> {
         .filter(|one| matches!(outcome(one), Some(DecisionOutcome::Done | DecisionOutcome::Refused)))
         .collect();
     answered.sort_by(|left, right| (left.created, &left.name).cmp(&(right.created, &right.name)));
-    let surplus = answered.len().saturating_sub(KEPT);
+    let surplus = answered.len().saturating_sub(KEPT).min(PER_PLAN);
     writes.extend(answered.into_iter().take(surplus).map(|decision| Write::Delete {
         object: ObjectRef::new(ObjectKind::ReleaseDecision, &decision.name),
         precondition: Precondition::version(&decision.uid, &decision.resource_version),
@@ -110,6 +134,9 @@ pub(crate) fn finish(view: &View<'_>, draft: &Draft) -> Vec<Write> {
 /// Whether the release has not got yet where this decision, which was accepted, wants it.
 fn goes_on(draft: &Draft, decision: &Decision) -> bool {
     let (revision, phase) = (decision.spec.revision, draft.phase());
+    if decision.spec.verb == Verb::Restart {
+        return restart::goes_on(draft, decision);
+    }
     let Some(release) = draft.release() else { return false };
     let named = release.decision.as_ref() == Some(&decision.name);
     match decision.spec.verb {
@@ -125,7 +152,7 @@ fn goes_on(draft: &Draft, decision: &Decision) -> bool {
             let returns = release.returning && release.from == Some(revision) && release.aborting.is_none();
             (named || returns) && release.succeeded.is_none()
         }
-        Verb::Retry | Verb::Pause | Verb::Resume => false,
+        Verb::Retry | Verb::Pause | Verb::Resume | Verb::Restart => false,
     }
 }
 
@@ -136,7 +163,7 @@ fn is_older(decision: &Decision, release: &ReleaseState) -> bool {
 }
 
 /// How an accepted decision ended, now that its release has moved on.
-fn ended(draft: &Draft, decision: &Decision) -> Verdict {
+fn ended(view: &View<'_>, draft: &Draft, decision: &Decision) -> Verdict {
     let revision = decision.spec.revision;
     let state = revision_state(&draft.status, revision);
     let result = state.and_then(|state| state.outcome.as_ref());
@@ -148,6 +175,7 @@ fn ended(draft: &Draft, decision: &Decision) -> Verdict {
         (Verb::Promote, _) => Verdict::done(format!("users are with revision {revision}")),
         (Verb::Retry, _) => Verdict::done(format!("revision {revision} was tried again")),
         (Verb::Pause | Verb::Resume, _) => Verdict::done("it was carried out"),
+        (Verb::Restart, _) => restart::ended(view, draft, decision),
         (Verb::Abort | Verb::Rollback, _) if active(&draft.status) == Some(revision) => {
             Verdict::refused(Reason::ReleaseAborted, format!("users are still with revision {revision}"))
         }
@@ -183,6 +211,7 @@ fn judge(view: &View<'_>, draft: &mut Draft, decision: &Decision) -> Verdict {
         Verb::Retry => forward::retry(view, draft, decision),
         Verb::Pause => pause::pause(view, draft, decision),
         Verb::Resume => pause::resume(view, draft, decision),
+        Verb::Restart => restart::restart(view, draft, decision),
     }
 }
 

@@ -128,7 +128,12 @@ impl Projection {
         let rest = name.strip_prefix(service.as_str()).and_then(|rest| rest.strip_prefix("-r"))?;
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         let revision: i64 = digits.parse().ok()?;
-        if self.replicas.get(&revision).is_some_and(|replicas| *replicas > 0) {
+        let running = self.replicas.get(&revision).is_some_and(|replicas| *replicas > 0);
+        if let Some(ordinal) = restart_of(kind, rest) {
+            let used = running && view.deployment(revision).is_some_and(|one| one.restart == ordinal);
+            return used.then(|| format!("revision {revision} runs as restart {ordinal} made it"));
+        }
+        if running {
             return Some(format!("revision {revision} still runs"));
         }
         if view.pods(revision).next().is_some() {
@@ -179,6 +184,12 @@ impl Projection {
             _ => {}
         }
     }
+}
+
+/// Which restart a ControllerRevision is the record of, by the end of its name: `7-s1`.
+fn restart_of(kind: ObjectKind, rest: &str) -> Option<i64> {
+    let (_, ordinal) = rest.split_once("-s").filter(|_| kind == ObjectKind::ControllerRevision)?;
+    ordinal.parse().ok()
 }
 
 #[cfg(test)]

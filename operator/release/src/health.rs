@@ -108,6 +108,11 @@ fn refused(view: &View<'_>, revision: i64) -> Option<String> {
     Some(format!("{} {}: {}", refusal.object.kind.as_str(), refusal.object.name, refusal.message))
 }
 
+/// What is broken about a pod, in a word and a sentence.
+pub(crate) fn broken(pod: &Pod) -> Option<(Reason, String)> {
+    pod_cause(pod).map(|cause| (cause.reason, cause.message))
+}
+
 fn pod_cause(pod: &Pod) -> Option<Cause> {
     if let Some(message) = &pod.rejected {
         let message = format!("pod {}: {message}", pod.name);
@@ -215,6 +220,7 @@ mod tests {
             name: "order-r2-x".into(),
             uid: "u".into(),
             revision: 2,
+            restart: 0,
             ip: None,
             ready: false,
             terminating: false,

@@ -34,6 +34,7 @@ mod phases;
 mod realise;
 mod recover;
 mod report;
+mod restart;
 mod retire;
 mod subject;
 mod view;
@@ -50,7 +51,7 @@ pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sour
 pub use observed::{
     Acknowledged, Budget, CheckedTemplate, Container, Decision, Deployment, EndpointsAcknowledged, Observed,
     Pod, Policy, PushFailed, Refusal, Service, SidecarConfig, SidecarView, Source, SourceState,
-    StoredRevision, StoredSnapshot, Traffic,
+    StoredRestart, StoredRevision, StoredSnapshot, Traffic,
 };
 pub use outside::{Answer, AnswerValue, Ask, JobSeen, JobState, JobTemplate, MAX_TEXT, Question};
 pub use subject::Subject;
@@ -125,6 +126,7 @@ pub fn plan(subject: &Subject, observed: &Observed, status: &ShopServiceStatus, 
     }
     gates::tidy(&mut draft);
     gates::jobs::contract(&view, &mut draft);
+    restart::advance(&view, &mut draft);
     retire::forget(&view, &mut draft);
     let desired = desired::of(&view, &mut draft);
     let finished = decisions::finish(&view, &draft);

@@ -117,6 +117,19 @@ pub struct StoredRevision {
     pub created: Timestamp,
     /// What is stored in it beside the rendered template.
     pub facts: RevisionFacts,
+    /// The records of its restarts, each a ControllerRevision of its own.
+    pub restarts: Vec<StoredRestart>,
+}
+
+/// The record of a restart: the revision's template with another sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRestart {
+    /// Which restart of the revision it is: 1, 2, 3, …
+    pub ordinal: i64,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
 }
 
 /// An immutable copy of a ConfigMap or Secret.
@@ -149,6 +162,8 @@ pub struct Deployment {
     pub role: Option<Role>,
     /// The annotation `shopkeeper.dev/colour`.
     pub colour: Option<Colour>,
+    /// The annotation `shopkeeper.dev/restart`: which restart's template it has; 0: that of the revision itself.
+    pub restart: i64,
     /// Whether it differs from what the operator last wrote (`shopkeeper.dev/written`), replicas included.
     pub drifted: bool,
     /// Message of the condition `ReplicaFailure`, when it is true: quota, or pods that admission refuses.
@@ -164,6 +179,8 @@ pub struct Pod {
     pub uid: String,
     /// Number of its revision.
     pub revision: i64,
+    /// The annotation `shopkeeper.dev/restart`, which its template gave it; 0 where it is missing.
+    pub restart: i64,
     /// `status.podIP`.
     pub ip: Option<IpAddr>,
     /// Condition `Ready`.

@@ -6,7 +6,7 @@ use shop_crds::{Reason, names, status::Phase};
 use crate::{
     analysis,
     desired::{Desired, Wanted},
-    handoff, retire,
+    handoff, restart, retire,
     view::{Draft, View, revision_state},
     write::{ObjectKind, ObjectRef, Precondition, ServiceKind, Write},
 };
@@ -58,6 +58,7 @@ pub(crate) fn writes(
         service(view, draft, *kind, *revision, &mut sheet);
     }
     if draft.phase() == Phase::Stable && draft.release().is_none() {
+        sheet.removals.extend(restart::record(view, draft));
         sheet.removals.extend(retire::sweep(view, draft));
     }
     let Sheet { ground, documents, pushes, grow, budgets, services, shrink, removals } = sheet;
@@ -186,13 +187,17 @@ fn deployment(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut S
     let Some(found) = found else {
         let fresh = || state.is_some_and(|state| Some(&state.hash) == view.hash.as_ref());
         if wanted.told && state.is_some() && (view.stored(revision).is_some() || fresh()) {
-            sheet.grow.push(Write::WriteDeployment { revision, replicas, role, colour, replaces: None });
+            let restart = restart::template(view, draft, revision);
+            let write = Write::WriteDeployment { revision, restart, replicas, role, colour, replaces: None };
+            sheet.grow.push(write);
         }
         return;
     };
+    let restart = restart::template(view, draft, revision);
     let labelled = replicas == 0 && !wanted.told && found.replicas == 0
         || found.role == Some(role) && found.colour == Some(colour);
-    if found.replicas == replicas && labelled && !found.drifted {
+    let current = found.restart == restart || replicas == 0;
+    if found.replicas == replicas && labelled && current && !found.drifted {
         return;
     }
     if found.drifted {
@@ -201,7 +206,8 @@ fn deployment(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut S
     let lowers = replicas < found.replicas;
     // Always this version: a late write of an older leader could lower what has risen since.
     let replaces = Precondition::version(&found.uid, &found.resource_version);
-    let write = Write::WriteDeployment { revision, replicas, role, colour, replaces: Some(replaces) };
+    let replaces = Some(replaces);
+    let write = Write::WriteDeployment { revision, restart, replicas, role, colour, replaces };
     if lowers { &mut sheet.shrink } else { &mut sheet.grow }.push(write);
 }
 

@@ -120,6 +120,7 @@ fn revisions(view: &View<'_>, active: i64) -> Vec<RevisionState> {
                 // Only the revision that users have is known to serve; others need their verification again.
                 proven: stored.number == active && role == Some(Role::Active),
                 barred: false,
+                restarts: stored.restarts.iter().map(|one| one.ordinal).max().unwrap_or(0),
                 generation: config.map_or(0, |config| config.generation),
                 expanded,
                 contract,

@@ -12,7 +12,7 @@ use shop_crds::{
 use crate::{
     abort, analysis, canary, gates, handoff, health,
     inputs::NoInputs,
-    phases,
+    phases, restart,
     view::{Draft, View, active, after, revision_state},
     write::ServiceKind,
 };
@@ -97,6 +97,7 @@ fn calm(view: &View<'_>, draft: &Draft) -> String {
 fn waits(view: &View<'_>, draft: &Draft) -> Option<Wait> {
     objects(view)
         .or_else(|| draft.release().and_then(|release| releasing(view, draft, release)))
+        .or_else(|| restarting(view, draft))
         .or_else(|| inputs(view, draft))
         .or_else(|| images(view, draft))
         .or_else(|| gates::jobs::waits_after(view, draft))
@@ -164,6 +165,21 @@ fn inputs(view: &View<'_>, draft: &Draft) -> Option<Wait> {
             )))
         }
     }
+}
+
+fn restarting(view: &View<'_>, draft: &Draft) -> Option<Wait> {
+    let restart = draft.status.restart.as_ref()?;
+    let progress = restart::progress(view, draft)?;
+    if let Some(failing) = &restart.failing {
+        let message = format!(
+            "{progress}; {}; the pods before it serve on. Once the cause is gone it goes on, or restart again",
+            failing.message
+        );
+        let again = command(view, "restart", Some(restart.revision));
+        return Some(Wait::new(Reason::RestartFailed, message).command(again));
+    }
+    let due = after(restart.since.0, view.release.progress_deadline().duration());
+    Some(Wait::new(Reason::Restarting, progress).until(due).command(command(view, "why", None)))
 }
 
 fn images(view: &View<'_>, draft: &Draft) -> Option<Wait> {
@@ -406,6 +422,9 @@ fn conditions(view: &View<'_>, draft: &mut Draft) {
     let (reason, message) =
         failing.map_or((reason, message), |failing| (Reason::Degraded, failing.message.clone()));
     let progressing = match &status.release {
+        None if status.restart.is_some() => {
+            (true, Reason::Restarting, restart::progress(view, draft).unwrap_or_default())
+        }
         None => (false, Reason::Stable, "no release runs".to_owned()),
         Some(release) if release.aborting.is_some() => {
             (true, Reason::ReleaseAborted, format!("revision {} is left", release.to))

@@ -3,6 +3,7 @@
 use shop_crds::{Reason, names, status::RevisionState};
 
 use crate::{
+    restart,
     view::{Draft, View, active, revision_state},
     write::{ObjectKind, ObjectRef, Precondition, Write},
 };
@@ -61,7 +62,9 @@ pub(crate) fn sweep(view: &View<'_>, draft: &mut Draft) -> Vec<Write> {
         // A higher number than the last one given is not ours to judge.
         revision_state(&draft.status, *number).is_none() && *number <= draft.status.last_revision
     });
-    numbers.into_iter().flat_map(|number| remove(view, number)).collect()
+    let mut writes: Vec<Write> = numbers.into_iter().flat_map(|number| remove(view, number)).collect();
+    writes.extend(restart::outdated(view, draft));
+    writes
 }
 
 fn remove(view: &View<'_>, number: i64) -> Vec<Write> {
@@ -77,7 +80,8 @@ fn remove(view: &View<'_>, number: i64) -> Vec<Write> {
         if deployment.replicas > 0 {
             let (role, colour) = (crate::document::Role::Retiring, deployment.colour.unwrap_or_default());
             let replaces = Some(precondition);
-            return vec![Write::WriteDeployment { revision: number, replicas: 0, role, colour, replaces }];
+            let (revision, restart) = (number, deployment.restart);
+            return vec![Write::WriteDeployment { revision, restart, replicas: 0, role, colour, replaces }];
         }
         if view.pods(number).next().is_none() {
             writes.push(Write::Delete { object: ObjectRef::new(ObjectKind::Deployment, &own), precondition });
@@ -100,6 +104,7 @@ fn remove(view: &View<'_>, number: i64) -> Vec<Write> {
         writes.push(delete(ObjectKind::Job, &one.name, &one.uid, &one.resource_version));
     }
     for one in observed.revisions.iter().filter(|one| one.number == number) {
+        writes.extend(one.restarts.iter().map(|restart| restart::removal(view, number, restart)));
         writes.push(delete(ObjectKind::ControllerRevision, &own, &one.uid, &one.resource_version));
     }
     writes

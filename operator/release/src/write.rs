@@ -35,6 +35,13 @@ pub enum Write {
         /// What the template is rendered from.
         inputs: Box<Inputs>,
     },
+    /// Create the ControllerRevision of a restart: the revision's template with the sidecar that new revisions get now.
+    CreateRestart {
+        /// Number of the revision.
+        revision: i64,
+        /// Which restart of it.
+        ordinal: i64,
+    },
     /// Create an immutable copy of a ConfigMap or Secret. Fails when the source's content does not have `snapshot.hash` any more.
     CreateSnapshot {
         /// Number of the revision.
@@ -79,6 +86,8 @@ pub enum Write {
     WriteDeployment {
         /// Number of the revision.
         revision: i64,
+        /// The restart whose template it gets; 0: that of the revision itself.
+        restart: i64,
         /// `spec.replicas`.
         replicas: i32,
         /// Annotation.
@@ -289,6 +298,9 @@ impl Write {
         let (kind, name) = match self {
             Self::CreateRevision { revision, .. } => {
                 (ObjectKind::ControllerRevision, names::revision(service, *revision))
+            }
+            Self::CreateRestart { revision, ordinal } => {
+                (ObjectKind::ControllerRevision, names::restart(service, *revision, *ordinal))
             }
             Self::CreateSnapshot { snapshot, .. } => (snapshot.kind.into(), snapshot.name.clone()),
             Self::CreateAccount => (ObjectKind::ServiceAccount, names::service_account(service)),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use shop_crds::{
     ShopServiceSpec, ShopServiceStatus,
-    names::{APP_CONTAINER, LABEL_REVISION},
+    names::{ANNOTATION_RESTART, APP_CONTAINER, LABEL_REVISION},
 };
 use shop_release::{Container, Decision, JobState, Pod, SidecarView};
 
@@ -197,6 +197,12 @@ pub(super) fn pod(object: &DynamicObject) -> Option<Pod> {
         name: object.metadata.name.clone()?,
         uid: object.metadata.uid.clone()?,
         revision: label(&object.metadata, LABEL_REVISION)?.parse().ok()?,
+        restart: object
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(ANNOTATION_RESTART)?.parse().ok())
+            .unwrap_or(0),
         ip: status.pod_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()),
         ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
         terminating: object.metadata.deletion_timestamp.is_some(),

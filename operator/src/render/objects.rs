@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use shop_contract::ports;
 use shop_crds::{
     ShopServiceSpec,
-    names::{self, ANNOTATION_COLOUR, ANNOTATION_ROLE},
+    names::{self, ANNOTATION_COLOUR, ANNOTATION_RESTART, ANNOTATION_ROLE},
     service::ServiceType,
     status::Colour,
 };
@@ -32,6 +32,29 @@ pub fn revision(owner: &Owner, number: i64, facts: &RevisionFacts, template: &Va
     )
 }
 
+/// The record of a restart: the revision's facts, and its template with another sidecar.
+pub fn restart(
+    owner: &Owner,
+    number: i64,
+    ordinal: i64,
+    facts: &RevisionFacts,
+    template: &Value,
+) -> Rendered {
+    let mut annotations = Map::new();
+    annotations.insert(ANNOTATION_RESTART.to_owned(), ordinal.to_string().into());
+    owner.object(
+        ObjectKind::ControllerRevision,
+        names::restart(&owner.service, number, ordinal),
+        Parts {
+            revision: Some(number),
+            annotations,
+            meant: format!("{} {ordinal}", facts.hash),
+            content: json!({ "revision": number, "data": { "facts": facts, "template": template } }),
+            ..Parts::default()
+        },
+    )
+}
+
 /// Facts and template of a ControllerRevision's content.
 pub fn template_of(content: &Value) -> Option<(RevisionFacts, Value)> {
     let data = content.get("data")?;
@@ -39,7 +62,8 @@ pub fn template_of(content: &Value) -> Option<(RevisionFacts, Value)> {
     Some((facts, data.get("template")?.clone()))
 }
 
-/// The Deployment of a revision, around its stored template.
+/// The Deployment of a revision, around its stored template: that of the revision, or of one of its restarts. Where the template
+/// changes, a pod goes only when another one is ready in its place.
 pub fn deployment(
     owner: &Owner,
     number: i64,
@@ -51,6 +75,10 @@ pub fn deployment(
     let mut annotations = Map::new();
     annotations.insert(ANNOTATION_ROLE.to_owned(), role.as_str().into());
     annotations.insert(ANNOTATION_COLOUR.to_owned(), colour.as_str().into());
+    let ordinal = template.pointer("/metadata/annotations").and_then(|all| all.get(ANNOTATION_RESTART));
+    if let Some(ordinal) = ordinal {
+        annotations.insert(ANNOTATION_RESTART.to_owned(), ordinal.clone());
+    }
     let template_hash = short_hash(template.to_string().as_bytes());
     owner.object(
         ObjectKind::Deployment,

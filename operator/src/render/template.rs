@@ -48,7 +48,7 @@ pub fn pod_template(owner: &Owner, revision: i64, inputs: &Inputs, sidecar: &Sid
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": inputs.drain_max.whole_secs().saturating_add(GRACE_BEYOND_DRAIN),
             "topologySpreadConstraints": [spread("topology.kubernetes.io/zone"), spread("kubernetes.io/hostname")],
-            "initContainers": [sidecar_container(owner, revision, inputs, sidecar)],
+            "initContainers": [sidecar_container(owner, revision, Some(inputs), sidecar)],
             "containers": [app_container(owner, revision, inputs)],
             "volumes": volumes(owner, revision, inputs),
         },
@@ -59,8 +59,52 @@ pub fn pod_template(owner: &Owner, revision: i64, inputs: &Inputs, sidecar: &Sid
     template
 }
 
-fn sidecar_container(owner: &Owner, revision: i64, inputs: &Inputs, sidecar: &SidecarImage) -> Value {
-    let readiness = inputs.probes.as_ref().and_then(|probes| probes.readiness.as_ref());
+/// The template of a revision with the sidecar that new revisions get. The app's part is the same byte for byte; the sidecar
+/// keeps its resources and its probe, which come from the revision's inputs.
+pub fn restarted_template(
+    owner: &Owner,
+    revision: i64,
+    ordinal: i64,
+    stored: &Value,
+    sidecar: &SidecarImage,
+) -> Value {
+    let mut template = stored.clone();
+    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
+        // Makes it another template even where the sidecar is the same.
+        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.insert(names::ANNOTATION_RESTART.to_owned(), ordinal.to_string().into());
+        }
+    }
+    let Some(spec) = template.get_mut("spec") else { return template };
+    let fresh = sidecar_container(owner, revision, None, sidecar);
+    let old = entry(spec, "initContainers", SIDECAR_CONTAINER);
+    if let (Some(old), Value::Object(fresh)) = (old, fresh) {
+        let kept = ["resources", "readinessProbe"];
+        old.extend(fresh.into_iter().filter(|(field, _)| !kept.contains(&field.as_str())));
+        for volume in own_volumes(owner, revision) {
+            let name = volume.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            match (entry(spec, "volumes", &name), volume) {
+                (Some(old), Value::Object(new)) => *old = new,
+                (_, volume) => {
+                    if let Some(volumes) = spec.get_mut("volumes").and_then(Value::as_array_mut) {
+                        volumes.push(volume);
+                    }
+                }
+            }
+        }
+    }
+    template
+}
+
+// The entry of a list by its name.
+fn entry<'a>(spec: &'a mut Value, list: &str, name: &str) -> Option<&'a mut Map<String, Value>> {
+    let list = spec.get_mut(list)?.as_array_mut()?;
+    list.iter_mut().find(|entry| entry.get("name").is_some_and(|known| known == name))?.as_object_mut()
+}
+
+fn sidecar_container(owner: &Owner, revision: i64, inputs: Option<&Inputs>, sidecar: &SidecarImage) -> Value {
+    let readiness = inputs.and_then(|inputs| inputs.probes.as_ref()?.readiness.as_ref());
     json!({
         "name": SIDECAR_CONTAINER,
         "image": sidecar.image,
@@ -81,7 +125,7 @@ fn sidecar_container(owner: &Owner, revision: i64, inputs: &Inputs, sidecar: &Si
             { "name": "http", "containerPort": ports::INBOUND, "protocol": "TCP" },
             { "name": "admin", "containerPort": ports::ADMIN, "protocol": "TCP" },
         ],
-        "resources": sidecar_resources(inputs.sidecar_resources.as_ref()),
+        "resources": sidecar_resources(inputs.and_then(|inputs| inputs.sidecar_resources.as_ref())),
         "startupProbe": {
             "httpGet": { "path": paths::LIVE, "port": ports::ADMIN },
             "periodSeconds": 1,
@@ -181,14 +225,7 @@ fn from_copies(owner: &Owner, revision: i64, mut from: Value) -> Value {
 }
 
 fn volumes(owner: &Owner, revision: i64, inputs: &Inputs) -> Value {
-    let mut volumes = vec![
-        json!({
-            "name": "shop-config",
-            "configMap": { "name": names::sidecar_config(&owner.service, revision) },
-        }),
-        json!({ "name": "shop-keys", "secret": { "secretName": names::sidecar_keys(&owner.service) } }),
-        json!({ "name": "shop-state", "emptyDir": { "sizeLimit": "16Mi" } }),
-    ];
+    let mut volumes = own_volumes(owner, revision).to_vec();
     for (at, source) in inputs.config.iter().enumerate() {
         let copy = |name: &str| names::snapshot(&owner.service, revision, name);
         let (kind, copied) = match (&source.config_map, &source.secret) {
@@ -200,6 +237,18 @@ fn volumes(owner: &Owner, revision: i64, inputs: &Inputs) -> Value {
         volumes.push(json!({ "name": config_volume(at), kind: copied }));
     }
     volumes.into()
+}
+
+// The sidecar's.
+fn own_volumes(owner: &Owner, revision: i64) -> [Value; 3] {
+    [
+        json!({
+            "name": "shop-config",
+            "configMap": { "name": names::sidecar_config(&owner.service, revision) },
+        }),
+        json!({ "name": "shop-keys", "secret": { "secretName": names::sidecar_keys(&owner.service) } }),
+        json!({ "name": "shop-state", "emptyDir": { "sizeLimit": "16Mi" } }),
+    ]
 }
 
 fn config_volume(at: usize) -> String {

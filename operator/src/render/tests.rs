@@ -204,3 +204,27 @@ fn copies_are_immutable_and_know_where_they_come_from() {
     let annotations = from_value(copy["metadata"]["annotations"].clone()).unwrap();
     assert_eq!(snapshot_ref(SourceKind::Secret, &reference.name, &annotations), Some(reference));
 }
+
+#[test]
+fn a_restart_changes_the_sidecar_and_nothing_else() {
+    let stored = template();
+    let image = SidecarImage { image: "sidecar:2".into(), pull_policy: "Always".into() };
+    let restarted = restarted_template(&owner(), 7, 3, &stored, &image);
+    assert_eq!(restarted["metadata"]["annotations"]["shopkeeper.dev/restart"], "3");
+    let sidecar = &restarted["spec"]["initContainers"][0];
+    assert_eq!((&sidecar["image"], &sidecar["imagePullPolicy"]), (&json!("sidecar:2"), &json!("Always")));
+    let mut back = restarted.clone();
+    back["spec"]["initContainers"][0]["image"] = "sidecar:1".into();
+    back["spec"]["initContainers"][0]["imagePullPolicy"] = "IfNotPresent".into();
+    back["metadata"].as_object_mut().unwrap().remove("annotations");
+    assert_eq!(back, stored, "the app, the probe, the resources and the volumes stay");
+    let deployment = deployment(&owner(), 7, &restarted, 3, Role::Active, Colour::Blue);
+    assert_eq!(deployment.value["metadata"]["annotations"]["shopkeeper.dev/restart"], "3");
+    let rolling = &deployment.value["spec"]["strategy"]["rollingUpdate"];
+    assert_eq!(*rolling, json!({ "maxUnavailable": 0, "maxSurge": 1 }));
+    // One without a sidecar, as an adopted one is, is restarted too.
+    let bare = json!({ "metadata": {}, "spec": { "containers": [{ "name": "app" }] } });
+    let restarted = restarted_template(&owner(), 0, 1, &bare, &image);
+    assert_eq!(restarted["spec"], bare["spec"]);
+    assert_eq!(restarted["metadata"]["annotations"]["shopkeeper.dev/restart"], "1");
+}

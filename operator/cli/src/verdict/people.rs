@@ -63,6 +63,9 @@ pub const BY_ITSELF: &[Reason] = &[
     Reason::ReleaseAborted,
     Reason::RolledBack,
     Reason::Degraded,
+    Reason::RestartFailed,
+    Reason::Restarted,
+    Reason::Restarting,
     Reason::Unavailable,
     Reason::DriftReverted,
     Reason::WriteWithheld,
@@ -73,6 +76,7 @@ pub const BY_ITSELF: &[Reason] = &[
     Reason::DigestMismatch,
     Reason::NothingToDecide,
     Reason::ServiceMissing,
+    Reason::TooManyDecisions,
     Reason::DecidedAlready,
 ];
 

@@ -32,6 +32,7 @@ fn pods(revision: i64, ready: usize) -> Vec<Pod> {
         name: format!("order-r{revision}-{at}"),
         uid: format!("{revision}-{at}"),
         revision,
+        restart: 0,
         ip: None,
         ready: true,
         terminating: false,
@@ -54,6 +55,7 @@ fn observed(ready: usize) -> Observed {
         replicas: 3,
         role: None,
         colour: None,
+        restart: 0,
         drifted: false,
         failure: None,
     };
@@ -83,7 +85,7 @@ fn service(service: ServiceKind, selects: i64) -> Write {
 
 fn scale(revision: i64, replicas: i32) -> Write {
     let (role, colour) = (Role::Retiring, Colour::Blue);
-    Write::WriteDeployment { revision, replicas, role, colour, replaces: Some(version()) }
+    Write::WriteDeployment { revision, restart: 0, replicas, role, colour, replaces: Some(version()) }
 }
 
 fn hand(revision: i64, to: Option<i64>) -> Write {

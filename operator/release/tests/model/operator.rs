@@ -47,6 +47,7 @@ impl Watch {
     fn of(write: &Write) -> Option<Self> {
         Some(match write {
             Write::CreateRevision { .. }
+            | Write::CreateRestart { .. }
             | Write::CreateSnapshot { .. }
             | Write::CreateAccount
             | Write::CreateKeys => Self::Revisions,

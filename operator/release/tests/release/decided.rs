@@ -96,3 +96,22 @@ fn answered_decisions_are_bounded() {
     world.run(2);
     assert_eq!(world.observed.decisions.len(), 50);
 }
+
+// Nobody waits behind a flood, least of all who wants to go back.
+#[test]
+fn a_flood_of_decisions_is_bounded_and_an_abort_is_not_lost_in_it() {
+    let mut world = waiting();
+    let abort = world.decide(Verb::Abort, 2);
+    for _ in 0..400 {
+        world.decide(Verb::Pause, 9);
+    }
+    let pass = world.operate();
+    let answers = pass.planned.unwrap().writes.len();
+    assert!(answers <= 160, "{answers} writes in one plan");
+    assert_eq!(world.outcome(&abort).0, Some(DecisionOutcome::Accepted));
+    world.run(10);
+    assert_eq!((world.active(), world.phase()), (1, shop_crds::status::Phase::Stable));
+    assert_eq!(world.observed.decisions.len(), 50);
+    let unread = world.events.iter().filter(|event| event.reason == Reason::TooManyDecisions).count();
+    assert!(unread > 0);
+}

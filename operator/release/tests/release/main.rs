@@ -19,6 +19,7 @@ mod gates;
 mod gates_outside;
 mod paused;
 mod people;
+mod restarted;
 mod stories;
 mod trouble;
 mod world;

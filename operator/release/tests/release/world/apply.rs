@@ -2,8 +2,8 @@
 
 use shop_release::{
     Acknowledged, Budget, CheckedTemplate, Deployment, EndpointsAcknowledged, JobSeen, JobState, ObjectKind,
-    Precondition, PushFailed, RevisionFacts, Service, SidecarConfig, SourceState, StoredRevision,
-    StoredSnapshot, Write,
+    Precondition, PushFailed, RevisionFacts, Service, SidecarConfig, SourceState, StoredRestart,
+    StoredRevision, StoredSnapshot, Write,
 };
 
 use super::World;
@@ -48,11 +48,20 @@ impl World {
                     resource_version: version,
                     created,
                     facts,
+                    restarts: Vec::new(),
                 });
             }
             Write::CheckTemplate { inputs, .. } => {
                 let (hash, refused) = (inputs.hash(), self.against.clone());
                 self.observed.checked = Some(CheckedTemplate { hash, at: self.now, refused });
+            }
+            Write::CreateRestart { revision, ordinal } => {
+                let stored = self.observed.revisions.iter_mut().find(|one| one.number == *revision);
+                let stored = stored.ok_or("nothing is stored of the revision")?;
+                let found = stored.restarts.iter().find(|one| one.ordinal == *ordinal);
+                meets(None, found.map(|one| ids(&one.uid, &one.resource_version)))?;
+                let ordinal = *ordinal;
+                stored.restarts.push(StoredRestart { ordinal, uid, resource_version: version });
             }
             Write::CreateSnapshot { revision, snapshot } => {
                 let source = self
@@ -136,7 +145,7 @@ impl World {
                     });
                 }
             }
-            Write::WriteDeployment { revision, replicas, role, colour, replaces } => {
+            Write::WriteDeployment { revision, restart, replicas, role, colour, replaces } => {
                 let at = self.observed.deployments.iter().position(|one| one.revision == *revision);
                 let found = at.map(|at| &self.observed.deployments[at]);
                 meets(replaces.as_ref(), found.map(|one| ids(&one.uid, &one.resource_version)))?;
@@ -148,6 +157,7 @@ impl World {
                     replicas: *replicas,
                     role: Some(*role),
                     colour: Some(*colour),
+                    restart: *restart,
                     drifted: false,
                     failure: None,
                 };
@@ -279,6 +289,18 @@ impl World {
         match kind {
             ObjectKind::Deployment => {
                 delete!(observed.deployments, |one| format!("order-r{}", one.revision) == name);
+            }
+            ObjectKind::ControllerRevision if name.contains("-s") => {
+                for stored in &mut observed.revisions {
+                    let own = format!("order-r{}-s", stored.number);
+                    let Some(ordinal) = name.strip_prefix(&own).and_then(|rest| rest.parse::<i64>().ok())
+                    else {
+                        continue;
+                    };
+                    delete!(stored.restarts, |one| one.ordinal == ordinal);
+                    return Ok(());
+                }
+                return Err("no such object".into());
             }
             ObjectKind::ControllerRevision => {
                 delete!(observed.revisions, |one| format!("order-r{}", one.number) == name);

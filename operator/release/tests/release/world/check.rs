@@ -364,6 +364,13 @@ impl World {
         let rest = name.strip_prefix("order-r").filter(|_| !other);
         let digits: String = rest.unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
         let Ok(revision) = digits.parse::<i64>() else { return Ok(()) };
+        let ordinal = name.split_once("-s").filter(|_| kind == ObjectKind::ControllerRevision);
+        if let Some(ordinal) = ordinal.and_then(|(_, ordinal)| ordinal.parse::<i64>().ok()) {
+            // The record of a restart: any but the one in use may go.
+            let deployment = self.observed.deployments.iter().find(|one| one.revision == revision);
+            let used = deployment.is_some_and(|one| one.replicas > 0 && one.restart == ordinal);
+            return holds(!used, Invariant::InUse, || format!("{name} is deleted, which is in use"));
+        }
         // Budgets are not stamped: one that an older leader deletes is made anew by the leader's next pass.
         // Nor can the late create of an older leader be known.
         let known = sight.sizes.contains_key(&revision);

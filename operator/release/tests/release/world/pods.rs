@@ -21,8 +21,11 @@ impl World {
             let living =
                 self.observed.pods.iter().filter(|pod| pod.revision == revision && !pod.terminating).count();
             let wanted = usize::try_from(deployment.replicas).unwrap();
+            if self.roll(revision, deployment.restart, wanted) {
+                continue;
+            }
             for _ in living..wanted {
-                self.start_pod(revision);
+                self.start_pod(revision, deployment.restart);
             }
             let mut surplus = living.saturating_sub(wanted);
             for pod in
@@ -45,7 +48,31 @@ impl World {
         });
     }
 
-    fn start_pod(&mut self, revision: i64) {
+    /// A rolling update: one pod more than wanted, and never a ready one less; true while one is under way.
+    fn roll(&mut self, revision: i64, restart: i64, wanted: usize) -> bool {
+        let now = self.now;
+        let living = || |pod: &&mut Pod| pod.revision == revision && !pod.terminating;
+        let pods = &mut self.observed.pods;
+        let total = pods.iter_mut().filter(living()).count();
+        let new = pods.iter_mut().filter(living()).filter(|pod| pod.restart == restart).count();
+        if new == total {
+            return false;
+        }
+        if new < wanted && total <= wanted {
+            self.start_pod(revision, restart);
+            return true;
+        }
+        let ready = pods.iter_mut().filter(living()).filter(|pod| pod.ready).count();
+        let old = pods.iter_mut().filter(living()).filter(|pod| pod.restart != restart);
+        // Those that are not ready go first.
+        if let Some(pod) = old.min_by_key(|pod| pod.ready).filter(|pod| !pod.ready || ready > wanted) {
+            pod.terminating = true;
+            self.born.insert(pod.uid.clone(), now);
+        }
+        true
+    }
+
+    fn start_pod(&mut self, revision: i64, restart: i64) {
         let uid = self.uid();
         self.next_ip += 1;
         let [_, b, c, d] = self.next_ip.to_be_bytes();
@@ -54,6 +81,7 @@ impl World {
             name: format!("order-r{revision}-{uid}"),
             uid,
             revision,
+            restart,
             ip: Some(IpAddr::V4(Ipv4Addr::new(10, b, c, d))),
             ready: false,
             terminating: false,
