@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use shop_crds::{DecisionOutcome, ReleaseDecision, names};
+use shop_crds::{DecisionOutcome, ReleaseDecision, Verb, names};
 use shop_e2e::{
     cluster::Cluster,
     harness::{Session, eventually, test},
@@ -68,6 +68,8 @@ fn generated_objects_are_changed_by_the_operator_alone() {
             refused(&format!("a selector by {manner:?}"), changed, &says)?;
         }
         refused("another container", shop.add_container(1, &session.images().pause).await, &says)?;
+        let restarted = session.kubectl(&["rollout", "restart", "deployment/product-r1"]).await;
+        refused("a restart by hand", restarted, &["kubectl shop restart product"])?;
         refused("another replica", shop.scale_deployment(1, 5).await, &says)?;
         let scaled = session.kubectl(&["scale", "deployment", "product-r1", "--replicas=5"]).await;
         refused("kubectl scale", scaled, &["scale the ShopService instead", "shopservice product"])?;
@@ -185,6 +187,14 @@ fn decision(actor: &str) -> Value {
     })
 }
 
+/// Jane's decision with this verb.
+fn decision_to(verb: Verb) -> Value {
+    let mut decision = decision(JANE);
+    decision["metadata"]["name"] = json!(format!("product-r9-{}", verb.as_str()));
+    decision["spec"]["verb"] = json!(verb.as_str());
+    decision
+}
+
 async fn decide_as(session: &Session, user: &str, decision: &Value) -> Result<String> {
     let (namespace, user) = (format!("--namespace={}", session.namespace()), format!("--as={user}"));
     kubectl(session.cluster(), &["create", "--filename=-", &namespace, &user], &decision.to_string()).await
@@ -232,8 +242,18 @@ fn a_decision_needs_ones_own_name_and_the_right_to_it() {
         let promote = decide_as(session, JANE, &decision(JANE)).await;
         refused("a promotion by who may abort", promote, &["may not promote"])?;
 
+        // Nor is any of the other verbs, each of which is a right of its own.
+        for verb in Verb::ALL.into_iter().filter(|verb| *verb != Verb::Abort) {
+            let says = format!("may not {}", verb.as_str());
+            let decided = decide_as(session, JANE, &decision_to(verb)).await;
+            refused(verb.as_str(), decided, &[&says, "shop-promoter"])?;
+        }
+
         session.kubectl(&["create", "rolebinding", "promotes", "--clusterrole=shop-promoter", &user]).await?;
         eventually("jane may promote", async || decide_as(session, JANE, &decision(JANE)).await).await?;
+        for verb in [Verb::Rollback, Verb::Pause, Verb::Resume, Verb::Retry, Verb::Restart] {
+            decide_as(session, JANE, &decision_to(verb)).await?;
+        }
         // Revision 9 does not exist: what the policy lets through, the operator still refuses.
         eventually("the operator answers", async || {
             let decision = shop.api::<ReleaseDecision>().get("product-r9-promote").await?;

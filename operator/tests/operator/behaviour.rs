@@ -14,6 +14,7 @@ use crate::{
 
 const SHOPS: &str = "shopkeeper.dev/v1alpha1/shopservices";
 const DEPLOYMENTS: &str = "apps/v1/deployments";
+const DECISIONS: &str = "shopkeeper.dev/v1alpha1/releasedecisions";
 const SERVICES: &str = "v1/services";
 
 pub(crate) struct Operator {
@@ -53,6 +54,12 @@ pub(crate) fn order(api: &Api, spec: Value) {
         shop["spec"] = spec;
         state.put(place, shop);
     });
+}
+
+fn decide(api: &Api, verb: &str, revision: i64) {
+    let spec = json!({ "service": "order", "verb": verb, "revision": revision, "actor": "ann" });
+    let place = (DECISIONS.to_owned(), "shop".to_owned(), verb.to_owned());
+    api.with(|state| state.put(place, json!({ "metadata": {}, "spec": spec })));
 }
 
 pub(crate) fn spec(image: &str) -> Value {
@@ -254,14 +261,7 @@ async fn a_release_goes_on_under_another_leader() {
     })
     .await;
     idles(&api).await;
-    api.with(|state| {
-        let decision = json!({
-            "metadata": {},
-            "spec": { "service": "order", "verb": "promote", "revision": 2, "actor": "ann" },
-        });
-        let decisions = "shopkeeper.dev/v1alpha1/releasedecisions";
-        state.put((decisions.to_owned(), "shop".to_owned(), "promote-it".to_owned()), decision);
-    });
+    decide(&api, "promote", 2);
     api.until("revision 2 serves", |state| serves(state, 2)).await;
     second.stop().await;
 }
@@ -328,5 +328,31 @@ async fn what_is_laid_over_the_pod_is_tried_out_before_it_is_cut() {
     let template =
         api.with(|state| state.get(DEPLOYMENTS, "order-r1").unwrap()["spec"]["template"]["spec"].clone());
     assert_eq!(template["nodeSelector"], json!({ "disk": "ssd" }));
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_keeps_a_record_of_its_own_and_is_no_drift() {
+    let api = Api::new();
+    let operator = Operator::start(&api, "shopkeeper-0").await;
+    order(&api, spec("order:1"));
+    api.until("revision 1 serves", |state| serves(state, 1)).await;
+    decide(&api, "restart", 1);
+    api.until("the decision is carried out", |state| {
+        (state.get(DECISIONS, "restart")?["status"]["outcome"] == "Done").then_some(())
+    })
+    .await;
+    idles(&api).await;
+    api.with(|state| {
+        let ordinal = |object: &Value| object["metadata"]["annotations"]["shopkeeper.dev/restart"].clone();
+        let deployment = state.get(DEPLOYMENTS, "order-r1").unwrap();
+        assert_eq!((ordinal(deployment), ordinal(&deployment["spec"]["template"])), ("1".into(), "1".into()));
+        let record = state.get("apps/v1/controllerrevisions", "order-r1-s1").unwrap();
+        assert_eq!(record["data"]["template"], deployment["spec"]["template"]);
+        assert_eq!(record["metadata"]["labels"]["shopkeeper.dev/revision"], "1");
+        assert_eq!(ordinal(state.get("v1/pods", "order-r1-0").unwrap()), "1");
+        assert!(status(state)["restart"].is_null());
+        assert_eq!(status(state)["revisions"][0]["restarts"], 1);
+    });
     operator.stop().await;
 }

@@ -40,6 +40,12 @@ pub(crate) fn run(state: &mut State) {
         for number in 0..20 {
             let name = format!("{}-{number}", place.2);
             let place = ("v1/pods".to_owned(), place.1.clone(), name);
+            let of_template = |pod: &Value| {
+                pod["metadata"]["annotations"] == deployment["spec"]["template"]["metadata"]["annotations"]
+            };
+            if state.objects.get(&place).is_some_and(|pod| !of_template(pod)) {
+                state.remove(&place);
+            }
             match (number < wanted, state.objects.contains_key(&place)) {
                 (true, false) => drop(state.put(place, pod(&deployment, !broken))),
                 (false, true) => state.remove(&place),
@@ -94,6 +100,7 @@ fn pod(deployment: &Value, ready: bool) -> Value {
     json!({
         "metadata": {
             "labels": deployment["spec"]["template"]["metadata"]["labels"],
+            "annotations": deployment["spec"]["template"]["metadata"]["annotations"],
             "ownerReferences": [{
                 "apiVersion": "apps/v1", "kind": "Deployment", "controller": true,
                 "name": deployment["metadata"]["name"], "uid": deployment["metadata"]["uid"],
