@@ -37,6 +37,7 @@ fn sized(subject: &Subject, release: &ReleaseState, now: i32) -> i32 {
         replicas: now,
         role: None,
         colour: None,
+        restart: 0,
         drifted: false,
         failure: None,
     };

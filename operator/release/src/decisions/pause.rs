@@ -37,8 +37,10 @@ pub(super) fn resume(view: &View<'_>, draft: &mut Draft, decision: &Decision) ->
     if release.paused.is_none() {
         return Verdict::done(format!("revision {revision} is not paused"));
     }
+    let now = view.micro();
     if let Some(release) = draft.status.release.as_mut() {
         release.paused = None;
+        release.step_since = release.step_since.as_ref().map(|_| now);
     }
     forward::restart_clocks(view, draft);
     Verdict::done(format!("revision {revision} goes on"))
