@@ -4,6 +4,7 @@
 //! the cache shows it.
 
 mod request;
+mod template;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -204,7 +205,7 @@ impl<'a> Application<'a> {
                     shop_crds::names::expand_job(&owner.service, *revision),
                     shop_crds::names::contract_job(&owner.service, *revision),
                 ];
-                let like = if own.contains(name) { Some(self.template(*revision)?) } else { None };
+                let like = if own.contains(name) { Some(self.template(*revision, 0)?) } else { None };
                 (render::job(owner, name, *revision, job, like.as_ref()), None)
             }
             Write::Ask(question) => {
@@ -355,27 +356,6 @@ impl<'a> Application<'a> {
             let hash = render::short_hash(crate::cache::Held::of(object).content().to_string().as_bytes());
             self.memory.in_order.insert((kind, name.to_owned()), hash);
         }
-    }
-
-    // Without the record of a restart the revision's own template is as good: the app in it is the same.
-    fn template(&self, revision: i64, restart: i64) -> Result<Value, ApplyError> {
-        if let Some((_, template)) = (restart > 0).then(|| self.sight.record(revision, restart)).flatten() {
-            return Ok(template);
-        }
-        if let Some(template) = self.templates.get(&revision) {
-            return Ok(template.clone());
-        }
-        let name = shop_crds::names::revision(&self.sight.owner.service, revision);
-        let record = self.sight.record(revision, 0).ok_or(ApplyError::NoTemplate { name })?;
-        Ok(record.1)
-    }
-
-    fn restart(&self, revision: i64, ordinal: i64) -> Result<Rendered, ApplyError> {
-        let owner = self.sight.owner;
-        let name = shop_crds::names::revision(&owner.service, revision);
-        let (facts, stored) = self.sight.record(revision, 0).ok_or(ApplyError::NoTemplate { name })?;
-        let template = render::restarted_template(owner, revision, ordinal, &stored, &self.tools.image);
-        Ok(render::restart(owner, revision, ordinal, &facts, &template))
     }
 
     async fn copy(

@@ -253,6 +253,7 @@ fn observed(found: &Found) -> Observed {
         replicas: *replicas,
         role: None,
         colour: None,
+        restart: 0,
         drifted: false,
         failure: None,
     }));

@@ -163,13 +163,19 @@ impl Cluster {
     pub async fn stored_revisions(&self, service: &str) -> Result<Vec<StoredRevision>, ClientError> {
         let api: Api<ControllerRevision> = Api::namespaced(self.client.clone(), &self.namespace);
         let found = pages("list ControllerRevisions", &api, of(service)).await?;
-        let read = found.iter().filter_map(|stored| {
+        // Restarts have records of their own.
+        let restarted = |stored: &&ControllerRevision| {
+            let annotations = stored.metadata.annotations.as_ref();
+            annotations.is_some_and(|all| all.contains_key(names::ANNOTATION_RESTART))
+        };
+        let read = found.iter().filter(|stored| !restarted(stored)).filter_map(|stored| {
             Some(StoredRevision {
                 number: stored.revision,
                 uid: stored.metadata.uid.clone().unwrap_or_default(),
                 resource_version: stored.metadata.resource_version.clone().unwrap_or_default(),
                 created: stored.metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default(),
                 facts: Record::read(stored)?.facts,
+                restarts: Vec::new(),
             })
         });
         Ok(read.collect())

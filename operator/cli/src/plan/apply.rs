@@ -30,7 +30,14 @@ impl Rehearsal {
             }
             Write::CreateRevision { revision, facts, .. } => {
                 let (created, facts) = (self.now, (**facts).clone());
-                let stored = StoredRevision { number: *revision, uid, resource_version, created, facts };
+                let stored = StoredRevision {
+                    number: *revision,
+                    uid,
+                    resource_version,
+                    created,
+                    facts,
+                    restarts: Vec::new(),
+                };
                 self.observed.revisions.push(stored);
                 (Kind::Write, format!("create {name}"))
             }
@@ -98,7 +105,7 @@ impl Rehearsal {
                     format!("tell {} of r{revision} where r{to_revision} is", many(pods.len(), "sidecar"));
                 (Kind::Push, text)
             }
-            Write::WriteDeployment { revision, replicas, role, colour, replaces } => {
+            Write::WriteDeployment { revision, restart, replicas, role, colour, replaces } => {
                 self.observed.deployments.retain(|one| one.revision != *revision);
                 self.observed.deployments.push(Deployment {
                     revision: *revision,
@@ -108,6 +115,7 @@ impl Rehearsal {
                     replicas: *replicas,
                     role: Some(*role),
                     colour: Some(*colour),
+                    restart: *restart,
                     drifted: false,
                     failure: None,
                 });

@@ -261,6 +261,7 @@ impl Rehearsal {
             name: format!("{}-r{revision}-{uid}", self.subject.name),
             uid,
             revision,
+            restart: 0,
             ip: Some(IpAddr::V4(Ipv4Addr::new(10, b, c, d))),
             ready: true,
             terminating: false,
