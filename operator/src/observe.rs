@@ -100,8 +100,9 @@ impl Sight<'_> {
             }
         }
         for (number, restart) in restarts {
-            let revision = observed.revisions.iter_mut().find(|one| one.number == number);
-            revision.into_iter().for_each(|one| one.restarts.push(restart.clone()));
+            if let Some(one) = observed.revisions.iter_mut().find(|one| one.number == number) {
+                one.restarts.push(restart.clone());
+            }
         }
     }
 

@@ -15,7 +15,7 @@ fn canary(value: serde_json::Value) -> Canary {
 }
 
 /// Releases from now on follow these steps.
-fn walks(world: &mut World, steps: serde_json::Value) {
+fn walks(world: &mut World, steps: &serde_json::Value) {
     world.release(|release| {
         release.strategy = Strategy::Canary;
         release.canary = Some(canary(json!({ "steps": steps })));
@@ -23,7 +23,7 @@ fn walks(world: &mut World, steps: serde_json::Value) {
 }
 
 /// A service whose second revision is on its way by these steps.
-fn walking(replicas: i32, steps: serde_json::Value) -> World {
+fn walking(replicas: i32, steps: &serde_json::Value) -> World {
     let mut world = running(replicas);
     walks(&mut world, steps);
     world.image("good-2");
@@ -52,7 +52,7 @@ fn pods(world: &World, revision: i64) -> i32 {
 #[test]
 fn shares_rise_step_by_step_and_then_everything_moves() {
     let mut world =
-        walking(3, json!([{"weight": "0.1%"}, {"pause": "60s"}, {"weight": "50%"}, {"pause": "30s"}]));
+        walking(3, &json!([{"weight": "0.1%"}, {"pause": "60s"}, {"weight": "50%"}, {"pause": "30s"}]));
     world.run_until(5, |world| step(world) == Some(1));
     let began = world.now;
     assert_eq!((share(&world), world.blocked()), (10, Some(Reason::StepPause)));
@@ -68,7 +68,7 @@ fn shares_rise_step_by_step_and_then_everything_moves() {
 
 #[test]
 fn a_pause_goes_on_where_it_was_after_a_restart() {
-    let mut world = walking(2, json!([{"weight": "10%"}, {"pause": "60s"}]));
+    let mut world = walking(2, &json!([{"weight": "10%"}, {"pause": "60s"}]));
     world.run_until(5, |world| world.blocked() == Some(Reason::StepPause));
     let began = world.now;
     world.run(40);
@@ -81,7 +81,7 @@ fn a_pause_goes_on_where_it_was_after_a_restart() {
 #[test]
 fn a_manual_pause_waits_for_a_decision_and_has_no_deadline() {
     let mut world =
-        walking(2, json!([{"weight": "10%"}, {"pause": "manual"}, {"weight": "20%"}, {"pause": "manual"}]));
+        walking(2, &json!([{"weight": "10%"}, {"pause": "manual"}, {"weight": "20%"}, {"pause": "manual"}]));
     world.run_until(5, |world| world.blocked() == Some(Reason::AwaitingPromotion));
     world.run(600);
     assert_eq!((share(&world), step(&world)), (1_000, Some(1)));
@@ -104,7 +104,7 @@ fn a_manual_pause_waits_for_a_decision_and_has_no_deadline() {
 #[test]
 fn a_full_promotion_skips_what_is_left_but_not_the_pods() {
     let mut world =
-        walking(10, json!([{"replicas": "10%"}, {"weight": "10%"}, {"pause": "1h"}, {"weight": "20%"}]));
+        walking(10, &json!([{"replicas": "10%"}, {"weight": "10%"}, {"pause": "1h"}, {"weight": "20%"}]));
     world.run_until(10, |world| step(world) == Some(2));
     let promote = world.decide(Verb::Promote, 2);
     world.run(2);
@@ -118,7 +118,7 @@ fn a_full_promotion_skips_what_is_left_but_not_the_pods() {
 
 #[test]
 fn a_paused_release_takes_no_step() {
-    let mut world = walking(2, json!([{"weight": "10%"}, {"pause": "30s"}, {"weight": "50%"}]));
+    let mut world = walking(2, &json!([{"weight": "10%"}, {"pause": "30s"}, {"weight": "50%"}]));
     world.run_until(10, |world| step(world) == Some(1));
     world.decide(Verb::Pause, 2);
     world.run(100);
@@ -131,7 +131,7 @@ fn a_paused_release_takes_no_step() {
 fn a_small_candidate_grows_with_its_share() {
     let mut world = walking(
         10,
-        json!([{"replicas": "10%"}, {"weight": "5%"}, {"pause": "10s"}, {"weight": "35%"}, {"pause": "10s"},
+        &json!([{"replicas": "10%"}, {"weight": "5%"}, {"pause": "10s"}, {"weight": "35%"}, {"pause": "10s"},
             {"replicas": "80%"}, {"pause": "10s"}, {"weight": "40%"}, {"pause": "10s"}]),
     );
     assert_eq!(pods(&world, 2), 1);
@@ -150,7 +150,7 @@ fn a_small_candidate_grows_with_its_share() {
 
 #[test]
 fn an_abort_takes_the_share_back_first() {
-    let mut world = walking(2, json!([{"weight": "30%"}, {"pause": "manual"}]));
+    let mut world = walking(2, &json!([{"weight": "30%"}, {"pause": "manual"}]));
     world.run_until(5, |world| share(world) == 3_000 && step(world) == Some(1));
     world.decide(Verb::Abort, 2);
     let began = world.now;
@@ -162,7 +162,7 @@ fn an_abort_takes_the_share_back_first() {
 
 #[test]
 fn a_candidate_that_loses_its_pods_in_a_pause_is_aborted() {
-    let mut world = walking(3, json!([{"weight": "60%"}, {"pause": "manual"}]));
+    let mut world = walking(3, &json!([{"weight": "60%"}, {"pause": "manual"}]));
     world.run_until(5, |world| step(world) == Some(1));
     world.sick =
         world.observed.pods.iter().filter(|pod| pod.revision == 2).map(|pod| pod.uid.clone()).collect();
@@ -172,7 +172,7 @@ fn a_candidate_that_loses_its_pods_in_a_pause_is_aborted() {
 
 #[test]
 fn sidecars_that_do_not_acknowledge_a_share_end_the_release() {
-    let mut world = walking(2, json!([{"weight": "30%"}, {"pause": "10s"}, {"weight": "60%"}]));
+    let mut world = walking(2, &json!([{"weight": "30%"}, {"pause": "10s"}, {"weight": "60%"}]));
     world.run_until(5, |world| step(world) == Some(1));
     world.mute.insert(world.observed.pods[0].uid.clone());
     world.run_until(30, |world| world.blocked() == Some(Reason::SidecarUnreachable));
@@ -240,7 +240,7 @@ fn a_strategy_that_changes_before_requests_move_is_the_one_that_counts() {
     world.manual();
     world.image("good-2");
     world.run_until(30, |world| world.blocked() == Some(Reason::AwaitingPromotion));
-    walks(&mut world, json!([{"weight": "10%"}, {"pause": "manual"}]));
+    walks(&mut world, &json!([{"weight": "10%"}, {"pause": "manual"}]));
     world.decide(Verb::Promote, 2);
     world.run_until(30, |world| step(world) == Some(1));
     assert_eq!(share(&world), 1_000);
@@ -251,35 +251,35 @@ fn a_strategy_that_changes_before_requests_move_is_the_one_that_counts() {
 
 #[test]
 fn steps_that_appear_late_go_on_from_the_share_in_use() {
-    let mut world = walking(4, json!([{"weight": "40%"}, {"pause": "manual"}]));
+    let mut world = walking(4, &json!([{"weight": "40%"}, {"pause": "manual"}]));
     world.run_until(10, |world| step(world) == Some(1));
     // In between there is no sidecar to tell the whole share to.
     world.mute = world.observed.pods.iter().map(|pod| pod.uid.clone()).collect();
     world.release(|release| (release.strategy, release.canary) = (Strategy::BlueGreen, None));
     world.run(1);
     assert_eq!((step(&world), world.status.release.as_ref().unwrap().weight), (None, Some(10_000)));
-    walks(&mut world, json!([{"weight": "5%"}, {"pause": "manual"}]));
+    walks(&mut world, &json!([{"weight": "5%"}, {"pause": "manual"}]));
     world.mute.clear();
     world.run_until(20, |world| world.active() == 2);
 }
 
 #[test]
 fn steps_may_be_edited_while_they_are_walked() {
-    let mut world = walking(4, json!([{"weight": "10%"}, {"pause": "1h"}, {"weight": "90%"}]));
+    let mut world = walking(4, &json!([{"weight": "10%"}, {"pause": "1h"}, {"weight": "90%"}]));
     world.run_until(10, |world| step(world) == Some(1));
     world.run(60);
-    walks(&mut world, json!([{"weight": "50%"}, {"pause": "2m"}, {"weight": "20%"}, {"pause": "manual"}]));
+    walks(&mut world, &json!([{"weight": "50%"}, {"pause": "2m"}, {"weight": "20%"}, {"pause": "manual"}]));
     world.run(5);
     assert_eq!((step(&world), share(&world)), (Some(1), 1_000), "what was reached stays");
     world.run_until(70, |world| step(world) == Some(3));
     assert_eq!(share(&world), 2_000);
-    walks(&mut world, json!([{"weight": "50%"}]));
+    walks(&mut world, &json!([{"weight": "50%"}]));
     world.run_until(20, |world| world.active() == 2);
 }
 
 #[test]
 fn scaling_while_the_steps_are_walked_moves_both() {
-    let mut world = walking(2, json!([{"replicas": "50%"}, {"weight": "50%"}, {"pause": "manual"}]));
+    let mut world = walking(2, &json!([{"replicas": "50%"}, {"weight": "50%"}, {"pause": "manual"}]));
     world.run_until(10, |world| step(world) == Some(2));
     assert_eq!(pods(&world, 2), 1);
     world.apply(|spec| spec.replicas = 6);
@@ -295,7 +295,7 @@ fn scaling_while_the_steps_are_walked_moves_both() {
 
 #[test]
 fn a_newer_revision_supersedes_a_canary() {
-    let mut world = walking(2, json!([{"weight": "50%"}, {"pause": "manual"}]));
+    let mut world = walking(2, &json!([{"weight": "50%"}, {"pause": "manual"}]));
     world.run_until(10, |world| step(world) == Some(1));
     world.image("good-3");
     world.run_until(120, |world| world.status.last_revision == 3 && step(world) == Some(1));
@@ -306,7 +306,7 @@ fn a_newer_revision_supersedes_a_canary() {
 #[test]
 fn a_return_inside_of_the_rollback_window_takes_no_steps() {
     let mut world = twice();
-    walks(&mut world, json!([{"replicas": "10%"}, {"weight": "10%"}, {"pause": "1h"}]));
+    walks(&mut world, &json!([{"replicas": "10%"}, {"weight": "10%"}, {"pause": "1h"}]));
     world.image("good-1");
     world.run_until(10, |world| world.active() == 1);
     world.run_until(90, World::stable);
@@ -315,14 +315,14 @@ fn a_return_inside_of_the_rollback_window_takes_no_steps() {
 #[test]
 fn a_first_revision_takes_no_steps() {
     let mut world = World::new(crate::world::spec("good-1", 2));
-    walks(&mut world, json!([{"weight": "10%"}, {"pause": "manual"}]));
+    walks(&mut world, &json!([{"weight": "10%"}, {"pause": "manual"}]));
     world.run_until(10, World::stable);
 }
 
 #[test]
 fn a_service_without_pods_walks_too() {
     let mut world = running(0);
-    walks(&mut world, json!([{"replicas": "50%"}, {"weight": "10%"}, {"weight": "100%"}]));
+    walks(&mut world, &json!([{"replicas": "50%"}, {"weight": "10%"}, {"weight": "100%"}]));
     world.image("good-2");
     world.run_until(60, |world| world.stable() && world.active() == 2);
 }
@@ -330,13 +330,13 @@ fn a_service_without_pods_walks_too() {
 #[test]
 fn more_steps_than_a_plan_takes_are_walked_all_the_same() {
     let steps: Vec<_> = (0..50).map(|_| json!({"pause": "0s"})).collect();
-    let mut world = walking(1, json!(steps));
+    let mut world = walking(1, &json!(steps));
     world.run_until(10, |world| world.active() == 2);
 }
 
 #[test]
 fn roles_stay_while_shares_rise() {
-    let world = walking(2, json!([{"weight": "30%"}, {"pause": "manual"}]));
+    let world = walking(2, &json!([{"weight": "30%"}, {"pause": "manual"}]));
     let role =
         |revision: i64| world.observed.deployments.iter().find(|one| one.revision == revision).unwrap().role;
     assert_eq!((role(1), role(2)), (Some(Role::Active), Some(Role::Candidate)));
