@@ -124,6 +124,8 @@ fn a_paused_release_takes_no_step() {
     world.run(100);
     assert_eq!((share(&world), step(&world), world.blocked()), (1_000, Some(1), Some(Reason::Paused)));
     world.decide(Verb::Resume, 2);
+    world.run(25);
+    assert_eq!(step(&world), Some(1), "the step's own pause begins anew");
     world.run_until(20, |world| world.active() == 2);
 }
 
