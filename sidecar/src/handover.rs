@@ -1,8 +1,9 @@
 //! The header of a request that another revision handed over: who it came from, under a MAC of the service's key.
 //!
 //! Without the MAC any client could claim to be somebody else and skip what the first sidecar has checked. The text is
-//! `v1;<key id>;<from revision>;<client address>;<MAC in base64>`; the MAC is HMAC-SHA256 and covers service and receiving
-//! revision too, so that a header taken from one revision is worth nothing at another.
+//! `v1;<key id>;<from revision>;<client address>;<MAC in base64>`, with `m1` of a copy that nobody waits for; the MAC is
+//! HMAC-SHA256 and covers service and receiving revision too, so that a header taken from one revision is worth nothing at
+//! another.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -83,6 +84,24 @@ fn read_key(directory: &Path, id: &str) -> Result<hmac::Key, KeyError> {
     Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }
 
+/// What a request comes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An answer for a user.
+    Answer,
+    /// A copy: the user is answered elsewhere.
+    Copy,
+}
+
+impl Purpose {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Answer => "v1",
+            Self::Copy => "m1",
+        }
+    }
+}
+
 /// What a valid header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handover {
@@ -90,14 +109,22 @@ pub struct Handover {
     pub from_revision: i64,
     /// Address of the client that sent it there.
     pub client: IpAddr,
+    /// What for.
+    pub purpose: Purpose,
 }
 
 /// The header for a request that `identity`'s revision hands to `to_revision`.
-pub fn seal(keys: &MacKeys, identity: &Identity, to_revision: i64, client: IpAddr) -> HeaderValue {
+pub fn seal(
+    keys: &MacKeys,
+    identity: &Identity,
+    to_revision: i64,
+    client: IpAddr,
+    purpose: Purpose,
+) -> HeaderValue {
     let (id, key) = &keys.current;
     let from = identity.revision;
-    let mac = hmac::sign(key, claim(identity, from, to_revision, client).as_bytes());
-    let text = format!("v1;{id};{from};{client};{}", BASE64.encode(mac));
+    let mac = hmac::sign(key, claim(identity, from, to_revision, client, purpose).as_bytes());
+    let text = format!("{};{id};{from};{client};{}", purpose.word(), BASE64.encode(mac));
     // Never the default: key ids are checked, and the rest is digits, dots, colons and base64.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
@@ -107,19 +134,22 @@ pub fn open(keys: &MacKeys, identity: &Identity, header: &HeaderValue) -> Option
     let mut parts = header.to_str().ok()?.split(';');
     let (version, id, from, client, mac) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if version != "v1" || parts.next().is_some() {
+    let purpose = [Purpose::Answer, Purpose::Copy].into_iter().find(|purpose| purpose.word() == version)?;
+    if parts.next().is_some() {
         return None;
     }
     let key = keys.accepted.get(id)?;
     let (from_revision, client) = (from.parse().ok()?, client.parse().ok()?);
     let mac = BASE64.decode(mac).ok()?;
-    hmac::verify(key, claim(identity, from_revision, identity.revision, client).as_bytes(), &mac).ok()?;
-    Some(Handover { from_revision, client })
+    let claim = claim(identity, from_revision, identity.revision, client, purpose);
+    hmac::verify(key, claim.as_bytes(), &mac).ok()?;
+    Some(Handover { from_revision, client, purpose })
 }
 
 /// The bytes under the MAC.
-fn claim(identity: &Identity, from: i64, to: i64, client: IpAddr) -> String {
-    format!("shop-handover-v1\n{}\n{}\n{from}\n{to}\n{client}", identity.namespace, identity.service_uid)
+fn claim(identity: &Identity, from: i64, to: i64, client: IpAddr, purpose: Purpose) -> String {
+    let (word, namespace, uid) = (purpose.word(), &identity.namespace, &identity.service_uid);
+    format!("shop-handover-{word}\n{namespace}\n{uid}\n{from}\n{to}\n{client}")
 }
 
 #[cfg(test)]
@@ -146,8 +176,14 @@ mod tests {
     fn only_the_named_revision_opens_it() {
         let keys = keys(&names("k1", None), &[("k1", 1)]).expect("keys");
         let client = "2001:db8::1".parse().expect("address");
-        let header = seal(&keys, &identity(7), 8, client);
-        assert_eq!(open(&keys, &identity(8), &header), Some(Handover { from_revision: 7, client }));
+        let copy = seal(&keys, &identity(7), 8, client, Purpose::Copy);
+        let opened = Handover { from_revision: 7, client, purpose: Purpose::Copy };
+        assert_eq!(open(&keys, &identity(8), &copy), Some(opened));
+        let turned = copy.to_str().expect("text").replace("m1;", "v1;");
+        assert_eq!(open(&keys, &identity(8), &HeaderValue::try_from(turned).expect("header")), None);
+        let header = seal(&keys, &identity(7), 8, client, Purpose::Answer);
+        let opened = Handover { from_revision: 7, client, purpose: Purpose::Answer };
+        assert_eq!(open(&keys, &identity(8), &header), Some(opened));
         assert_eq!(open(&keys, &identity(9), &header), None);
         let forged = header.to_str().expect("text").replace("2001:db8::1", "2001:db8::2");
         assert_eq!(open(&keys, &identity(8), &HeaderValue::try_from(forged).expect("header")), None);
@@ -163,7 +199,10 @@ mod tests {
         let before = keys(&names("k1", Some("k2")), &files).expect("keys");
         let after = keys(&names("k2", Some("k1")), &files).expect("keys");
         for (sender, receiver) in [(&before, &after), (&after, &before)] {
-            assert!(open(receiver, &identity(8), &seal(sender, &identity(7), 8, client)).is_some());
+            assert!(
+                open(receiver, &identity(8), &seal(sender, &identity(7), 8, client, Purpose::Answer))
+                    .is_some()
+            );
         }
     }
 

@@ -65,6 +65,7 @@ impl Sidecar {
         let telemetry = Arc::new(Telemetry {
             metrics: Metrics::new().map_err(StartError::Metrics)?,
             window: Window::default(),
+            mirrored: Window::default(),
             access_log: AccessLog::start(settings.access_log).map_err(StartError::AccessLog)?,
             clock: Clock::start(),
         });

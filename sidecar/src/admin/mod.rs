@@ -150,7 +150,7 @@ impl Admin {
             draining: self.drain.is_draining(),
             lost: count(&metrics.hand_over_lost),
             window: Some(self.telemetry.window.read()),
-            mirrored: None,
+            mirrored: Some(self.telemetry.mirrored.read()),
         }
     }
 

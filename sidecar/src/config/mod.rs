@@ -16,7 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use shop_contract::{Acknowledgement, Document, Endpoints, Identity, Push, document_hash};
 use shop_flow::split::Sum;
-use tokio::sync::watch as channel;
+use tokio::sync::{Semaphore, watch as channel};
 
 use crate::choice::Choice;
 use crate::handover::MacKeys;
@@ -24,6 +24,7 @@ use crate::settings::Settings;
 use crate::telemetry::{RevisionMetrics, Telemetry};
 use crate::upstream::Upstream;
 use crate::upstream::hand_off::{Route, Targets};
+use crate::upstream::mirror::{self, Mirror};
 use accept::{Refusal, Verdict};
 
 /// How long connecting to the app may take: it is on the same host, so only a full backlog makes it wait.
@@ -31,6 +32,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 
 /// Tells the pod's sums apart.
 const HANDED: u64 = 1;
+const COPIED: u64 = 2;
 
 /// A document in use, and all that follows from it.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Snapshot {
     pub local: Arc<Upstream>,
     /// Where a share of requests goes.
     pub hand_off: Option<Route>,
+    /// Which requests another revision gets a copy of.
+    pub mirror: Option<Mirror>,
     /// Handles with this document's labels.
     pub metrics: Arc<RevisionMetrics>,
     endpoints: Option<Endpoints>,
@@ -79,6 +83,10 @@ pub struct Config {
     telemetry: Arc<Telemetry>,
     /// Of the requests that may be handed over.
     handed: Arc<Sum>,
+    /// Of the requests that may be copied.
+    copied: Arc<Sum>,
+    /// For copies under way.
+    copies: Arc<Semaphore>,
     current: ArcSwapOption<Snapshot>,
     /// Held while something new is checked and put in place, so that two pushes cannot overtake one another.
     accepting: Mutex<()>,
@@ -95,6 +103,8 @@ impl Config {
             kept: settings.state_dir.clone(),
             telemetry,
             handed: Arc::new(Sum::for_pod(&settings.pod, HANDED)),
+            copied: Arc::new(Sum::for_pod(&settings.pod, COPIED)),
+            copies: Arc::new(Semaphore::new(mirror::AT_ONCE)),
             current: ArcSwapOption::empty(),
             accepting: Mutex::new(()),
             changed: channel::channel(()).0,
@@ -236,6 +246,12 @@ impl Config {
             let targets = Targets::new(to, &hand_off.fallback, addresses(to), before);
             Route::new(hand_off, Choice::new(hand_off, Arc::clone(&self.handed)), targets)
         });
+        let mirror = document.mirror.as_ref().map(|mirror| {
+            let before = before.and_then(|before| before.mirror.as_ref()).map(|mirror| &*mirror.targets);
+            let to = mirror.to_revision;
+            let targets = Targets::new(to, &mirror.fallback, addresses(to), before);
+            Mirror::new(mirror, targets, Arc::clone(&self.copied), Arc::clone(&self.copies))
+        });
         self.telemetry.metrics.generation.set(document.generation);
         let snapshot = Snapshot {
             hash: document_hash(&document),
@@ -243,6 +259,7 @@ impl Config {
             keys,
             local: local.unwrap_or_else(|| Arc::new(Upstream::new(app, CONNECT))),
             hand_off,
+            mirror,
             metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
             document,
             endpoints,

@@ -15,6 +15,7 @@ use shop_contract::{headers::REASON, reasons};
 use super::Proxy;
 use super::io::Link;
 use crate::config::Snapshot;
+use crate::handover::Purpose;
 use crate::telemetry::access_log::Line;
 use crate::telemetry::metrics::Spoken;
 use crate::upstream::Lease;
@@ -31,6 +32,8 @@ pub(super) enum Way {
     Own,
     /// Another one handed it to this one.
     TakenOver,
+    /// Another one sent a copy of it to this one, and answers itself.
+    Copy,
     /// Another one answers.
     HandedOver,
     /// Another one should have answered, and none of its pods did.
@@ -93,9 +96,18 @@ impl Flight {
     }
 
     /// Another revision handed the request over.
-    pub(super) fn taken_over(&mut self) {
-        self.way = Way::TakenOver;
-        self.proxy.telemetry.metrics.taken_over.inc();
+    pub(super) fn taken_over(&mut self, purpose: Purpose) {
+        let metrics = &self.proxy.telemetry.metrics;
+        self.way = match purpose {
+            Purpose::Answer => {
+                metrics.taken_over.inc();
+                Way::TakenOver
+            }
+            Purpose::Copy => {
+                metrics.mirror_taken.inc();
+                Way::Copy
+            }
+        };
     }
 
     /// The head of an answer has come.
@@ -120,15 +132,39 @@ impl Flight {
         self.failed |= self.spoken == Spoken::Grpc && self.status == 200 && !self.told;
     }
 
+    /// Counts it where it belongs.
+    fn count(&self, took: Duration) {
+        let metrics = &self.proxy.telemetry.metrics;
+        match self.way {
+            Way::HandedOver => return metrics.handed_over.inc(),
+            // Nobody asked for it, so it is in no number of users' requests.
+            Way::Copy => return self.count_in_window(took),
+            Way::Lost => metrics.hand_over_lost.inc(),
+            Way::Own | Way::TakenOver => self.count_in_window(took),
+        }
+        metrics.served.inc();
+        if self.status >= 500 {
+            metrics.errors.inc();
+        }
+        if let Some(snapshot) = &self.snapshot {
+            snapshot.metrics.count(self.status, self.spoken);
+            if self.spoken != Spoken::WebSocket {
+                snapshot.metrics.duration.observe(took.as_secs_f64());
+            }
+        }
+    }
+
     /// Counts it among the requests that this pod answered. What is no fault or merit of its app is left out: requests
-    /// that make no sense, callers that went away, and pods of another revision that did not answer.
+    /// that make no sense, and callers that went away.
     fn count_in_window(&self, took: Duration) {
         let senseless = matches!(self.reason, Some(reasons::BAD_REQUEST | reasons::NOT_SUPPORTED));
-        if self.way == Way::Lost || senseless || self.status == GONE {
+        if senseless || self.status == GONE {
             return;
         }
         let took = (self.spoken != Spoken::WebSocket).then_some(took);
-        self.proxy.telemetry.window.count(self.failed || self.status >= 500, took);
+        let telemetry = &self.proxy.telemetry;
+        let window = if self.way == Way::Copy { &telemetry.mirrored } else { &telemetry.window };
+        window.count(self.failed || self.status >= 500, took);
     }
 
     /// Answers by the sidecar itself.
@@ -154,24 +190,7 @@ impl Drop for Flight {
         let metrics = &telemetry.metrics;
         metrics.in_flight.dec();
         self.link.request_ended();
-        if self.way == Way::HandedOver {
-            metrics.handed_over.inc();
-        } else {
-            self.count_in_window(took);
-            if self.way == Way::Lost {
-                metrics.hand_over_lost.inc();
-            }
-            metrics.served.inc();
-            if self.status >= 500 {
-                metrics.errors.inc();
-            }
-            if let Some(snapshot) = &self.snapshot {
-                snapshot.metrics.count(self.status, self.spoken);
-                if self.spoken != Spoken::WebSocket {
-                    snapshot.metrics.duration.observe(took.as_secs_f64());
-                }
-            }
-        }
+        self.count(took);
         let Some(snapshot) = &self.snapshot else { return };
         if !telemetry.access_log.wants(self.status) {
             return;
@@ -190,6 +209,7 @@ impl Drop for Flight {
             colour: snapshot.document.colour.as_str(),
             handed_over: self.way == Way::HandedOver,
             taken_over: self.way == Way::TakenOver,
+            mirrored: self.way == Way::Copy,
             reason: self.reason,
         });
         if !logged {

@@ -8,18 +8,20 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use shop_contract::{Protocol, Role, headers::HANDOVER, reasons};
+use shop_contract::headers::{HANDOVER, MIRROR};
+use shop_contract::{Protocol, Role, reasons};
 
 use super::answer::{AnswerBody, Flight, Way};
 use super::io::Link;
 use super::tunnel::{self, Tunnel};
 use super::{Proxy, headers};
 use crate::config::Snapshot;
-use crate::handover;
+use crate::handover::{self, Purpose};
 use crate::telemetry::metrics::Spoken;
 use crate::upstream::{Answered, Body, Failure, Outbound, Unanswered, Wire};
 
 const HANDOVER_NAME: HeaderName = HeaderName::from_static(HANDOVER);
+const MIRROR_NAME: HeaderName = HeaderName::from_static(MIRROR);
 
 /// How long a request that the other revision must answer waits for one of its addresses.
 const HAND_OFF_PATIENCE: Duration = Duration::from_secs(1);
@@ -126,7 +128,7 @@ async fn pass_on(
     }
     let is_http2 = request.version() == Version::HTTP_2;
     let is_grpc = flight.spoken == Spoken::Grpc;
-    let (outbound, was_handed_over) = prepare(snapshot, request, &caller, &mut flight);
+    let (mut outbound, was_handed_over) = prepare(snapshot, request, &caller, &mut flight);
     let local_wire =
         if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
     let far_wire = if is_http2 { Wire::Http2 } else { Wire::Http1 };
@@ -135,6 +137,9 @@ async fn pass_on(
             .hand_off
             .as_ref()
             .is_some_and(|route| route.choice.takes(outbound.request.headers(), caller.client));
+    if !hand_over && !was_handed_over {
+        mirror(proxy, snapshot, &mut outbound, far_wire, caller.client, flight.spoken);
+    }
     let sent = if hand_over {
         hand_off(proxy, snapshot, outbound, far_wire, local_wire, caller.client, &mut flight).await
     } else {
@@ -173,6 +178,24 @@ async fn pass_on(
     }
 }
 
+/// Begins a copy of a request for another revision, if it is one to copy. Calls and upgraded connections are not: nobody
+/// can tell what they change.
+fn mirror(
+    proxy: &Proxy,
+    snapshot: &Snapshot,
+    outbound: &mut Outbound,
+    wire: Wire,
+    client: IpAddr,
+    spoken: Spoken,
+) {
+    let Some(mirror) = &snapshot.mirror else { return };
+    if matches!(spoken, Spoken::Http1 | Spoken::Http2) && mirror.takes(outbound.request.method()) {
+        let to = mirror.targets.to_revision;
+        let seal = handover::seal(&snapshot.keys, &snapshot.document.identity, to, client, Purpose::Copy);
+        mirror.copy(outbound, seal, wire, &proxy.telemetry);
+    }
+}
+
 /// Makes the request one that can be passed on. Says whether another revision handed it over.
 fn prepare(
     snapshot: &Snapshot,
@@ -189,11 +212,15 @@ fn prepare(
     }
     let from = fields.remove(HANDOVER_NAME);
     let from = from.and_then(|header| handover::open(&snapshot.keys, &snapshot.document.identity, &header));
-    if from.is_some() {
+    if let Some(from) = &from {
         // The first sidecar has said already who sent the request.
-        flight.taken_over();
+        flight.taken_over(from.purpose);
     } else {
         headers::set_forwarded(fields, caller.client, &caller.host);
+    }
+    // Only a copy under a MAC may say that it is one: the app may do less for it.
+    if from.is_none_or(|from| from.purpose != Purpose::Copy) {
+        fields.remove(MIRROR_NAME);
     }
     flight.request_id = Some(headers::request_id(fields));
     if let Some(protocol) = &caller.upgrade {
@@ -222,11 +249,12 @@ async fn hand_off(
     let mut newest = Arc::clone(snapshot);
     // An abort in the meantime takes the route away: then the request is answered here.
     while let Some(route) = &newest.hand_off {
-        let seal = handover::seal(&newest.keys, &newest.document.identity, route.targets.to_revision, client);
+        let (identity, to) = (&newest.document.identity, route.targets.to_revision);
+        let seal = handover::seal(&newest.keys, identity, to, client, Purpose::Answer);
         outbound.request.headers_mut().insert(HANDOVER_NAME, seal);
         let telemetry = &proxy.telemetry;
         let failures = &telemetry.metrics.hand_off_failures;
-        let unanswered = match route.targets.send(outbound, far_wire, telemetry, failures).await {
+        let unanswered = match route.targets.send(outbound, far_wire, telemetry, Some(failures)).await {
             Ok(answered) => {
                 flight.way = Way::HandedOver;
                 return Ok(answered);

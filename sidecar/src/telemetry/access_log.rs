@@ -50,6 +50,8 @@ pub struct Line {
     pub handed_over: bool,
     /// Whether another revision handed it to this one.
     pub taken_over: bool,
+    /// Whether it is a copy, whose answer nobody waits for.
+    pub mirrored: bool,
     /// Why the sidecar itself answered.
     pub reason: Option<&'static str>,
 }
@@ -73,6 +75,8 @@ struct Written<'a> {
     colour: &'static str,
     handed_over: bool,
     taken_over: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    mirrored: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
@@ -137,6 +141,7 @@ fn written(line: &Line) -> Written<'_> {
         colour: line.colour,
         handed_over: line.handed_over,
         taken_over: line.taken_over,
+        mirrored: line.mirrored,
         reason: line.reason,
     }
 }
@@ -166,6 +171,7 @@ mod tests {
             colour: "green",
             handed_over: false,
             taken_over: true,
+            mirrored: false,
             reason: Some("app-unreachable"),
         }
     }

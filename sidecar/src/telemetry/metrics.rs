@@ -41,6 +41,30 @@ impl Spoken {
     }
 }
 
+/// Why there is no copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotCopied {
+    /// Too many copies at once.
+    Busy,
+    /// The body is too long, or was not read to its end.
+    Body,
+    /// No pod of the other revision answered in time.
+    Unanswered,
+}
+
+impl NotCopied {
+    const ALL: [Self; 3] = [Self::Busy, Self::Body, Self::Unanswered];
+
+    /// The word for it in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Body => "body",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
 /// All metrics of a sidecar.
 #[derive(Debug)]
 pub struct Metrics {
@@ -67,6 +91,11 @@ pub struct Metrics {
     pub hand_off_failures: IntCounter,
     /// See [`table::HAND_OVER_LOST`].
     pub hand_over_lost: IntCounter,
+    /// See [`table::MIRRORED`].
+    pub mirrored: IntCounter,
+    not_mirrored: Vec<IntCounter>,
+    /// See [`table::MIRROR_TAKEN`].
+    pub mirror_taken: IntCounter,
     /// See [`table::GENERATION`].
     pub generation: IntGauge,
     /// See [`table::LOG_DROPPED`].
@@ -98,6 +127,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let reasons = counters(&registry, table::SELF_ANSWERED)?;
+        let not_mirrored = counters(&registry, table::NOT_MIRRORED)?;
         Ok(Self {
             requests: counters(&registry, table::REQUESTS)?,
             duration: register(
@@ -121,6 +151,12 @@ impl Metrics {
             taken_over: counter(&registry, table::TAKEN_OVER)?,
             hand_off_failures: counter(&registry, table::HAND_OFF_FAILURES)?,
             hand_over_lost: counter(&registry, table::HAND_OVER_LOST)?,
+            mirrored: counter(&registry, table::MIRRORED)?,
+            not_mirrored: NotCopied::ALL
+                .iter()
+                .map(|cause| not_mirrored.with_label_values(&[cause.as_str()]))
+                .collect(),
+            mirror_taken: counter(&registry, table::MIRROR_TAKEN)?,
             generation: gauge(&registry, table::GENERATION)?,
             log_dropped: counter(&registry, table::LOG_DROPPED)?,
             draining: gauge(&registry, table::DRAINING)?,
@@ -144,6 +180,13 @@ impl Metrics {
     /// Counts an answer of the sidecar itself; `reason` is one of [`reasons::ALL`].
     pub fn answered_by_itself(&self, reason: &str) {
         if let Some((_, counter)) = self.self_answered.iter().find(|(known, _)| *known == reason) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a copy of a request that was not made or not answered.
+    pub fn not_copied(&self, cause: NotCopied) {
+        if let Some(counter) = self.not_mirrored.get(cause as usize) {
             counter.inc();
         }
     }

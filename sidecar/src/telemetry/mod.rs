@@ -19,6 +19,8 @@ pub struct Telemetry {
     pub metrics: Metrics,
     /// Users' requests that this pod answered.
     pub window: Window,
+    /// Copies of requests that this pod answered.
+    pub mirrored: Window,
     /// One line per request, sampled.
     pub access_log: AccessLog,
     /// The clock of durations.

@@ -113,6 +113,27 @@ pub const HAND_OVER_LOST: Metric = metric(
     &[],
     "Requests that another revision should have answered, and none of its pods did",
 );
+/// Copies that went well.
+pub const MIRRORED: Metric = metric(
+    "shop_sidecar_mirrored_total",
+    Kind::Counter,
+    &[],
+    "Copies of requests that another revision answered",
+);
+/// Copies that did not.
+pub const NOT_MIRRORED: Metric = metric(
+    "shop_sidecar_mirror_dropped_total",
+    Kind::Counter,
+    &["cause"],
+    "Copies of requests that were not made (`busy`: too many at once; `body`: too long, or not read to its end) or not answered (`unanswered`)",
+);
+/// Copies that came here.
+pub const MIRROR_TAKEN: Metric = metric(
+    "shop_sidecar_mirror_taken_total",
+    Kind::Counter,
+    &[],
+    "Copies of requests that another revision sent to this one; in no other number of requests",
+);
 /// Answers by the sidecar itself.
 pub const SELF_ANSWERED: Metric = metric(
     "shop_sidecar_self_answered_total",
@@ -146,7 +167,7 @@ pub const DRAINING: Metric =
     metric("shop_sidecar_draining", Kind::Gauge, &[], "1 while the pod drains, else 0");
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 16] = [
+pub const ALL: [Metric; 19] = [
     REQUESTS,
     DURATION,
     IN_FLIGHT,
@@ -158,6 +179,9 @@ pub const ALL: [Metric; 16] = [
     TAKEN_OVER,
     HAND_OFF_FAILURES,
     HAND_OVER_LOST,
+    MIRRORED,
+    NOT_MIRRORED,
+    MIRROR_TAKEN,
     SELF_ANSWERED,
     GENERATION,
     CONFIG_REFUSED,

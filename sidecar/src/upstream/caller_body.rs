@@ -1,19 +1,28 @@
-//! A caller's body while it is passed on: notices when the caller goes away in the middle of it.
+//! A caller's body while it is passed on: notices when the caller goes away in the middle of it, and keeps a copy if asked to.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 /// A body that comes from a caller.
 #[derive(Debug)]
 pub struct CallerBody {
     incoming: Incoming,
     gone: Gone,
+    copy: Option<Copy>,
+}
+
+/// What has been read, and who gets it when that is all.
+#[derive(Debug)]
+struct Copy {
+    read: BytesMut,
+    whole: oneshot::Sender<Bytes>,
 }
 
 /// Whether the caller went away before the end of its body.
@@ -30,7 +39,38 @@ impl Gone {
 impl CallerBody {
     /// Nothing was read from it yet.
     pub fn new(incoming: Incoming) -> Self {
-        Self { incoming, gone: Gone::default() }
+        Self { incoming, gone: Gone::default(), copy: None }
+    }
+
+    /// Keeps a copy of what is read, and gives it away when that was all. `None` for a body that is longer or of unknown length.
+    pub fn copy(&mut self, longest: u64) -> Option<oneshot::Receiver<Bytes>> {
+        let length = self.incoming.size_hint().exact().filter(|length| *length <= longest)?;
+        let (whole, copied) = oneshot::channel();
+        let read = BytesMut::with_capacity(usize::try_from(length).ok()?);
+        self.copy = Some(Copy { read, whole });
+        Some(copied)
+    }
+
+    fn note(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) {
+        let Poll::Ready(polled) = polled else { return };
+        match polled {
+            Some(Ok(frame)) => {
+                if let (Some(copy), Some(data)) = (&mut self.copy, frame.data_ref()) {
+                    copy.read.extend_from_slice(data);
+                }
+            }
+            Some(Err(_)) => {
+                self.gone.0.store(true, Ordering::Release);
+                self.copy = None;
+            }
+            None => {}
+        }
+        if (polled.is_none() || self.incoming.is_end_stream())
+            && let Some(copy) = self.copy.take()
+        {
+            // Whoever wanted it may have lost its patience.
+            let _ = copy.whole.send(copy.read.freeze());
+        }
     }
 
     /// Tells later whether the caller went away.
@@ -49,9 +89,7 @@ impl http_body::Body for CallerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.incoming).poll_frame(context);
-        if let Poll::Ready(Some(Err(_))) = &polled {
-            this.gone.0.store(true, Ordering::Release);
-        }
+        this.note(&polled);
         polled
     }
 

@@ -74,7 +74,7 @@ impl Targets {
         mut outbound: Outbound,
         wire: Wire,
         telemetry: &Telemetry,
-        failures: &IntCounter,
+        failures: Option<&IntCounter>,
     ) -> Result<Answered, Unanswered> {
         for _ in 0..TRIES.min(self.pushed.len()) {
             let now = telemetry.clock.now();
@@ -109,7 +109,7 @@ async fn attempt(
     outbound: Outbound,
     wire: Wire,
     telemetry: &Telemetry,
-    failures: &IntCounter,
+    failures: Option<&IntCounter>,
 ) -> Result<Attempt, Unanswered> {
     match target.send(outbound, wire).await {
         Ok(answered) => {
@@ -119,7 +119,9 @@ async fn attempt(
         Err(unanswered) if unanswered.failure == Failure::Caller => Err(unanswered),
         Err(unanswered) => {
             target.failed(telemetry.clock.now());
-            failures.inc();
+            if let Some(failures) = failures {
+                failures.inc();
+            }
             match unanswered.unsent {
                 Some(outbound) => Ok(Attempt::Unsent(outbound)),
                 None => Err(Unanswered { unsent: None, ..unanswered }),

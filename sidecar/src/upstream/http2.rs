@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
@@ -149,6 +150,7 @@ impl Shared {
 enum Kept {
     Empty,
     Replay(super::outbound::ReplayHandle),
+    Whole(Bytes),
 }
 
 impl Kept {
@@ -156,6 +158,7 @@ impl Kept {
         match self {
             Self::Empty => Some(Body::Empty),
             Self::Replay(handle) => handle.again().map(Body::Replay),
+            Self::Whole(body) => Some(Body::Whole(Some(body))),
         }
     }
 }
@@ -169,6 +172,7 @@ fn keep_body(request: http::Request<Body>) -> (http::Request<Body>, Option<Kept>
     };
     let kept = match &body {
         Body::Replay(replay) => Kept::Replay(replay.handle()),
+        Body::Whole(Some(body)) => Kept::Whole(body.clone()),
         _ => Kept::Empty,
     };
     (http::Request::from_parts(head, body), Some(kept))

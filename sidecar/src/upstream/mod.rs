@@ -4,6 +4,7 @@ mod caller_body;
 pub mod hand_off;
 mod http1;
 mod http2;
+pub mod mirror;
 mod outbound;
 
 use std::net::SocketAddr;

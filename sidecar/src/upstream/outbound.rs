@@ -10,6 +10,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use super::Wire;
 use super::caller_body::{CallerBody, Gone};
@@ -38,7 +39,7 @@ impl Outbound {
             && !self.request.headers().contains_key(header::UPGRADE)
     }
 
-    /// The same request once more; only of one without body.
+    /// The same request once more, without a body.
     #[must_use]
     pub fn repeat(&self) -> Self {
         let mut request = Request::new(Body::Empty);
@@ -48,10 +49,19 @@ impl Outbound {
         Self { request, host: self.host.clone() }
     }
 
+    /// A copy of the body, when all of it has been sent; `None` if it is longer than this, or nobody knows how long.
+    pub fn copy_body(&mut self, longest: u64) -> Option<Copied> {
+        match self.request.body_mut() {
+            Body::Empty => Some(Copied::Empty),
+            Body::Stream(body) => body.copy(longest).map(Copied::Coming),
+            Body::Replay(_) | Body::Whole(_) => None,
+        }
+    }
+
     /// Tells later whether the caller went away before the end of its body; `None` without a body.
     pub fn gone(&self) -> Option<Gone> {
         match self.request.body() {
-            Body::Empty => None,
+            Body::Empty | Body::Whole(_) => None,
             Body::Stream(body) => Some(body.gone()),
             Body::Replay(body) => Some(body.gone.clone()),
         }
@@ -98,6 +108,17 @@ pub enum Body {
     Stream(CallerBody),
     /// The caller's, with its beginning kept.
     Replay(Replay),
+    /// A copy; taken when it is sent.
+    Whole(Option<Bytes>),
+}
+
+/// A copy of a body.
+#[derive(Debug)]
+pub enum Copied {
+    /// There is none.
+    Empty,
+    /// Comes when all of it has been read.
+    Coming(oneshot::Receiver<Bytes>),
 }
 
 impl From<Incoming> for Body {
@@ -118,6 +139,7 @@ impl http_body::Body for Body {
             Self::Empty => Poll::Ready(None),
             Self::Stream(body) => Pin::new(body).poll_frame(context),
             Self::Replay(body) => body.poll_frame(context),
+            Self::Whole(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
         }
     }
 
@@ -126,6 +148,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Stream(body) => body.is_end_stream(),
             Self::Replay(body) => body.is_end_stream(),
+            Self::Whole(body) => body.is_none(),
         }
     }
 
@@ -134,6 +157,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Stream(body) => body.size_hint(),
             Self::Replay(body) => body.size_hint(),
+            Self::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
         }
     }
 }
