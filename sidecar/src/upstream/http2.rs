@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(super) struct Shared {
     open: Mutex<Vec<Open>>,
     /// Held while connecting, so that many requests at once open one connection and not as many.
     connecting: tokio::sync::Mutex<()>,
+    /// Attempts to connect that failed.
+    failed: AtomicU64,
 }
 
 /// A connection that is used for new streams.
@@ -63,7 +65,13 @@ impl Drop for Stream {
 
 impl Shared {
     pub(super) fn new(address: SocketAddr, connect_timeout: Duration) -> Self {
-        Self { address, connect_timeout, open: Mutex::default(), connecting: tokio::sync::Mutex::default() }
+        Self {
+            address,
+            connect_timeout,
+            open: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            failed: AtomicU64::new(0),
+        }
     }
 
     /// Sends a request. One that the other side provably did not process (never sent, `REFUSED_STREAM`, or above the last
@@ -111,13 +119,27 @@ impl Shared {
         if let Some(stream) = self.least_busy(BUSY) {
             return Some(stream);
         }
+        let failed = self.failed.load(Ordering::Acquire);
         let _one_at_a_time = self.connecting.lock().await;
         if let Some(stream) = self.least_busy(BUSY) {
             return Some(stream);
         }
-        if self.open.lock().unwrap_or_else(PoisonError::into_inner).len() >= CONNECTIONS {
+        // Who has waited for an attempt that failed does not make one of its own: with a pod that is away, a hundred requests
+        // would wait for a hundred timeouts one after the other.
+        let hopeless = self.failed.load(Ordering::Acquire) != failed;
+        if hopeless || self.open.lock().unwrap_or_else(PoisonError::into_inner).len() >= CONNECTIONS {
             return self.least_busy(usize::MAX);
         }
+        let Some(opened) = self.connect().await else {
+            self.failed.fetch_add(1, Ordering::Release);
+            return self.least_busy(usize::MAX);
+        };
+        let first = opened.begin();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
+        Some(first)
+    }
+
+    async fn connect(&self) -> Option<Open> {
         let stream = super::http1::connect(self.address, self.connect_timeout).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -126,10 +148,7 @@ impl Shared {
             .await
             .ok()?;
         tokio::spawn(connection);
-        let opened = Open { sender, streams: Arc::default() };
-        let first = opened.begin();
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
-        Some(first)
+        Some(Open { sender, streams: Arc::default() })
     }
 
     fn least_busy(&self, limit: usize) -> Option<Stream> {
@@ -198,4 +217,43 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use tokio::net::{TcpSocket, TcpStream};
+
+    use super::*;
+
+    /// A pod that has gone without a word: nobody answers, and every attempt takes as long as it may.
+    #[tokio::test]
+    async fn requests_to_a_pod_that_is_away_wait_together() {
+        let socket = TcpSocket::new_v4().expect("socket");
+        socket.bind("127.0.0.1:0".parse().expect("address")).expect("bound");
+        let listener = socket.listen(1).expect("listening");
+        let address = listener.local_addr().expect("address");
+        // With its queue full it takes no more connections.
+        let mut queued = Vec::new();
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+        {
+            queued.push(stream.expect("connected"));
+        }
+        let shared = Shared::new(address, Duration::from_millis(500));
+        let send = || {
+            let outbound = Outbound {
+                request: http::Request::new(Body::Empty),
+                host: HeaderValue::from_static("order"),
+            };
+            shared.send(outbound)
+        };
+        // One after the other they would take 100 s.
+        let all = futures::future::join_all((0..200).map(|_| send()));
+        let all = tokio::time::timeout(Duration::from_secs(30), all).await.expect("together");
+        for unanswered in all {
+            let unanswered = unanswered.expect_err("nobody is there");
+            assert!(unanswered.failure == Failure::Connect && unanswered.unsent.is_some());
+        }
+    }
 }
