@@ -17,6 +17,7 @@ mod forward;
 mod found;
 mod gates;
 mod gates_outside;
+mod hazards;
 mod paused;
 mod people;
 mod restarted;
