@@ -96,6 +96,9 @@ pub enum Command {
     /// Change one thing of a spec.
     #[command(subcommand)]
     Set(SetCommand),
+    /// Replace the pods of the active revision one by one, with the newest sidecar; no new revision is cut.
+    #[command(after_help = Exit::help())]
+    Restart(DecisionArguments),
     /// List revisions with their outcomes, and the decisions made.
     History(Named),
     /// Compare two revisions: what reaches the pod, and the content of their config. Of Secrets only the names of keys are shown.
@@ -162,6 +165,7 @@ impl Command {
             Self::Retry(arguments) => Request::of(Verb::Retry, arguments),
             Self::Pause(arguments) => Request::of(Verb::Pause, arguments),
             Self::Resume(arguments) => Request::of(Verb::Resume, arguments),
+            Self::Restart(arguments) => Request::of(Verb::Restart, arguments),
             _ => return None,
         })
     }

@@ -192,6 +192,7 @@ pub async fn run(
         | Command::Retry(_)
         | Command::Pause(_)
         | Command::Resume(_)
+        | Command::Restart(_)
         | Command::Completion { .. }
         | Command::Complete(_) => Ok(Exit::Usage),
     }

@@ -177,6 +177,7 @@ async fn verbs_write_what_they_were_given() {
         ),
         ("pause order", releasing("Scaling"), json!({"verb": "pause", "revision": 7})),
         ("resume order", releasing("Scaling"), json!({"verb": "resume", "revision": 7})),
+        ("restart order", completed(), json!({"verb": "restart", "revision": 7})),
         ("retry order --revision 7", aborted(), json!({"verb": "retry", "revision": 7})),
     ] {
         let server = Server::new([status]);
