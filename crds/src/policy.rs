@@ -56,7 +56,7 @@ pub struct FreezeWindow {
     pub reason: Option<String>,
     /// When it begins, on the clock of `timeZone`: `2026-11-27T18:00:00`. With a rule: the earliest time, and the time of day of
     /// each window. Where clocks are set forward over it, the window begins as much later.
-    #[schemars(length(max = 19))]
+    #[schemars(length(max = 32))]
     pub start: String,
     /// How long it lasts, from 1m to 31d. Whole days (24h) are counted on the local clock, the rest is exact.
     pub duration: Span,
