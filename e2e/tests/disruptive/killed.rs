@@ -26,7 +26,9 @@ fn an_operator_killed_in_each_phase_goes_on_where_it_was() {
         let shop = super::shop(session).await?;
         // The candidate has all its pods before it is decided about: nothing is scaled where the cluster is held still.
         let preview = json!({"release": {"preview": {"replicas": 2}}});
-        let spec = Spec::new(1).replicas(2).keep_old("3s").drain("5s").manual();
+        // Two images take turns: none of them returns without being decided about.
+        let decided = json!({"release": {"rollbackWindow": 0}});
+        let spec = Spec::new(1).replicas(2).keep_old("3s").drain("5s").manual().patch(decided);
         shop.apply(&spec).await?;
         stable(&shop, 1).await?;
         let load = shop.traffic(super::RATE, PATIENCE).await?;
