@@ -4,6 +4,7 @@
 //! Everything here talks to the cluster through a [`kube::Client`] and must run on threads inside of the cluster's network
 //! namespace. Nothing waits without a deadline; a wait that fails says what the service's status was at the end.
 
+mod bench;
 mod decision;
 pub mod drift;
 mod fault;
@@ -34,6 +35,7 @@ use tokio::time::{sleep, timeout};
 use crate::harness::{OPERATOR_NAMESPACE, Request};
 
 pub use {
+    bench::bench,
     decision::Decided,
     fault::{switch_fault_off, switch_fault_on},
     spec::Spec,

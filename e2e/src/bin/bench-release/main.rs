@@ -5,22 +5,18 @@ mod figures;
 mod timeline;
 mod whole;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use shop_e2e::{
     cluster::{Cluster, DEFAULT_NAME},
     load::View,
-    netns,
-    scenario::{PATIENCE, Shop, stage},
+    scenario::{PATIENCE, Shop, bench},
 };
-use tokio::time::timeout;
 
 use figures::Figures;
 
-/// Longest run, the cluster's own start left out.
-const LIMIT: Duration = Duration::from_mins(15);
 /// Where the measured services are.
 const NAMESPACE: &str = "bench-release";
 /// Their name.
@@ -65,13 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let (cluster, _) = stage(&arguments.cluster, |step| eprintln!("{step}"))?;
-    let figures = netns::block_on(cluster.name(), || async {
-        match timeout(LIMIT, measure(&cluster, arguments)).await {
-            Ok(figures) => figures,
-            Err(_) => bail!("not done after {} minutes", LIMIT.as_secs() / 60),
-        }
-    })??;
+    let figures = bench(&arguments.cluster, async |cluster| measure(cluster, arguments).await)?;
     if arguments.json {
         println!("{}", serde_json::to_string(&figures).context("write the figures")?);
     } else {

@@ -4,7 +4,7 @@ mod figures;
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use jiff::Timestamp;
 use serde_json::json;
@@ -13,16 +13,12 @@ use shop_e2e::{
     cluster::{Cluster, DEFAULT_NAME},
     harness::{Audit, OPERATOR_USER},
     load::{Load, View},
-    netns,
-    scenario::{PATIENCE, Shop, Spec, release_writes, stage},
+    scenario::{PATIENCE, Shop, Spec, bench, release_writes},
 };
-use tokio::time::timeout;
 
 use figures::{Figures, Round};
 
 const SECOND: u64 = 1_000_000;
-/// Longest run, the cluster's own start left out.
-const LIMIT: Duration = Duration::from_mins(15);
 /// Where the measured service is.
 const NAMESPACE: &str = "bench-switch";
 /// Its name.
@@ -66,13 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let (cluster, _) = stage(&arguments.cluster, |step| eprintln!("{step}"))?;
-    let figures = netns::block_on(cluster.name(), || async {
-        match timeout(LIMIT, measure(&cluster, arguments)).await {
-            Ok(figures) => figures,
-            Err(_) => bail!("not done after {} minutes", LIMIT.as_secs() / 60),
-        }
-    })??;
+    let figures = bench(&arguments.cluster, async |cluster| measure(cluster, arguments).await)?;
     if arguments.json {
         println!("{}", serde_json::to_string(&figures).context("write the figures")?);
     } else {
