@@ -50,6 +50,8 @@ pub enum AnalysisStage {
     Verifying,
     /// At a canary step.
     Step,
+    /// While the shares move.
+    Background,
     /// When users are with the new revision.
     Watching,
 }
@@ -60,6 +62,7 @@ impl AnalysisStage {
         match self {
             Self::Verifying => "verifying",
             Self::Step => "step",
+            Self::Background => "background",
             Self::Watching => "watching",
         }
     }

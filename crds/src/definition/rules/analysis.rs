@@ -34,9 +34,15 @@ fn whole() -> Vec<Rule> {
             "say what is looked at: write successRate, latencyP99 or checks, as in successRate: {min: 99.5%}",
         ),
         shop(
-            "spec.release.analysis",
-            "!has(self.when) || !('verifying' in self.when) || has(self.checks)",
-            "before the promotion only checks are asked, because nobody uses the new revision yet: write checks, or leave verifying out",
+            "spec.release",
+            "!has(self.analysis) || !has(self.analysis.when) || !('verifying' in self.analysis.when) || has(self.analysis.checks) || \
+             has(self.canary) && has(self.canary.mirror)",
+            "before the promotion nobody uses the new revision: write analysis.checks or canary.mirror, or leave verifying out",
+        ),
+        shop(
+            "spec.release",
+            "!has(self.canary) || has(self.analysis) || !self.canary.steps.exists(step, has(step.analysis))",
+            "a step of kind analysis runs release.analysis: write that, as in analysis: {successRate: {min: 99.5%}}",
         ),
         span("spec.release.analysis.duration", "1s", "24h", "60s"),
         span("spec.release.analysis.timeout", "1s", "48h", "10m"),

@@ -35,12 +35,15 @@ pub struct Analysis {
     /// Measures and tells, and changes nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// Also runs all through the steps of a canary: a failure there counts at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
     /// Questions to others: all must pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub checks: Vec<Check>,
-    /// When it runs beside canary steps of kind `analysis`: `verifying`, before the promotion, where only `checks` are asked;
-    /// `watching`, when users are with the new revision. Default: watching.
+    /// When it runs beside canary steps of kind `analysis`: `verifying`, before the promotion, where `checks` are asked,
+    /// and copies of requests are counted if `canary.mirror` is set; `watching`, when users are with the new revision. Default: watching.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub when: Vec<When>,

@@ -63,12 +63,17 @@ fn stage(view: &View<'_>, status: &ShopServiceStatus) -> Option<(AnalysisStage, 
     let asks = !analysis.checks.is_empty();
     match status.phase.unwrap_or_default() {
         _ if skipped => None,
-        // Nobody uses the candidate yet: its counters say nothing.
-        Phase::Verifying if analysis.runs(When::Verifying) && asks => Some((AnalysisStage::Verifying, None)),
-        Phase::Shifting if asks || analysis.counts() => {
-            let (at, _) = canary::current(view, release).filter(|(_, step)| step.analysis.is_some())?;
-            Some((AnalysisStage::Step, i64::try_from(at).ok()))
+        // Nobody uses the candidate yet: without copies of requests its counters say nothing.
+        Phase::Verifying if analysis.runs(When::Verifying) => {
+            let mirrored = analysis.counts() && canary::mirror(view, release).is_some();
+            (asks || mirrored).then_some((AnalysisStage::Verifying, None))
         }
+        Phase::Shifting => match canary::current(view, release) {
+            Some((at, step)) if step.analysis.is_some() => {
+                Some((AnalysisStage::Step, i64::try_from(at).ok()))
+            }
+            _ => analysis.background.then_some((AnalysisStage::Background, None)),
+        },
         Phase::Watching if analysis.runs(When::Watching) && (asks || analysis.counts()) => {
             Some((AnalysisStage::Watching, None))
         }
@@ -147,9 +152,13 @@ fn measure(view: &View<'_>, draft: &mut Draft) {
     }
     let due = after(run.since, analysis.timeout().duration());
     let late = due <= view.now;
-    if let Some((outcome, message)) = conclude(&standings, late) {
+    // In the background it has no end but the next stage: only a failure counts.
+    let background = state.stage == AnalysisStage::Background;
+    let result = conclude(&standings, late && !background);
+    let result = result.filter(|(outcome, _)| !background || *outcome == AnalysisOutcome::Failed);
+    if let Some((outcome, message)) = result {
         end(view, draft, &mut state, outcome, &message);
-    } else {
+    } else if !late {
         draft.wake(due);
     }
     if let Some(release) = draft.status.release.as_mut() {
@@ -217,6 +226,7 @@ fn effect(view: &View<'_>, status: &ShopServiceStatus) -> Effect {
     };
     match state.outcome {
         _ if state.accepted_by.is_some() => Effect::Goes,
+        None if state.stage == AnalysisStage::Background => Effect::Goes,
         None => Effect::Waits,
         Some(AnalysisOutcome::Passed) => Effect::Goes,
         Some(_) if dry => Effect::Goes,
@@ -291,7 +301,9 @@ pub fn counting(spec: &ShopServiceSpec, status: &ShopServiceStatus) -> Option<(T
     let release = status.release.as_ref().filter(|release| release.aborting.is_none())?;
     let state =
         release.analysis.as_ref().filter(|state| state.outcome.is_none() && state.accepted_by.is_none())?;
-    let counted = analysis.counts() && state.stage != AnalysisStage::Verifying;
+    let canary = spec.release.as_ref().and_then(|release| release.canary.as_ref());
+    let mirrored = canary.is_some_and(|canary| canary.mirror.is_some());
+    let counted = analysis.counts() && (mirrored || state.stage != AnalysisStage::Verifying);
     counted.then(|| (state.since.0, [Some(release.to), release.from].into_iter().flatten().collect()))
 }
 

@@ -41,8 +41,9 @@ pub(super) fn names(run: &Run<'_>) -> Vec<&'static str> {
         (LATENCY, latency.is_some_and(|latency| latency.max.is_some())),
         (LATENCY_INCREASE, latency.is_some_and(|latency| latency.max_increase.is_some())),
     ];
-    // Before anybody uses the candidate there is nothing to count.
-    let counted = run.stage != AnalysisStage::Verifying;
+    // Before anybody uses the candidate only copies of requests can be counted.
+    let mirrors = || run.view.release.canary.as_ref().is_some_and(|canary| canary.mirror.is_some());
+    let counted = run.stage != AnalysisStage::Verifying || mirrors();
     all.into_iter().filter(|(_, is)| *is && counted).map(|(name, _)| name).collect()
 }
 
@@ -68,11 +69,14 @@ fn look(run: &Run<'_>, check: &mut CheckState) -> Standing {
         return Standing::open(AnalysisOutcome::Inconclusive, "no sidecar has told what it counted");
     };
     let silent = tally.silent;
-    if silent > 0 && tally.counted.users.requests == 0 {
+    let own = match run.stage {
+        AnalysisStage::Verifying => &tally.counted.mirrored,
+        _ => &tally.counted.users,
+    };
+    if silent > 0 && own.requests == 0 {
         let says = format!("{silent} sidecars of revision {} do not tell what they count", run.to);
         return Standing::open(AnalysisOutcome::Error, says);
     }
-    let own = &tally.counted.users;
     let success = run.analysis.success_rate.as_ref();
     let latency = run.analysis.latency_p99.as_ref();
     let standing = match check.name.as_str() {
@@ -194,7 +198,7 @@ fn before(run: &Run<'_>) -> Option<Counters> {
     let tally = run.tally(run.from)?;
     let counters = match run.stage {
         AnalysisStage::Watching => &tally.before.users,
-        AnalysisStage::Step | AnalysisStage::Verifying => &tally.counted.users,
+        _ => &tally.counted.users,
     };
     (counters.requests >= run.analysis.min_requests()).then(|| counters.clone())
 }

@@ -332,3 +332,78 @@ fn it_changes_live() {
     world.run_until(60, World::stable);
     assert_eq!(world.active(), 2);
 }
+
+/// A canary with a quarter of the requests, that then is analysed.
+fn canary(analysis: &serde_json::Value, steps: &serde_json::Value) -> World {
+    let mut world = running(3);
+    let release = serde_json::json!({
+        "strategy": "canary", "canary": {"steps": steps}, "analysis": analysis,
+        "keepOld": "5s", "drain": {"max": "60s"}, "progressDeadline": "120s",
+    });
+    world.release(|before| *before = serde_json::from_value(release).unwrap());
+    world.image("good-2");
+    world
+}
+
+#[test]
+fn a_canary_goes_on_when_its_step_has_passed() {
+    let analysis = serde_json::json!({"successRate": {"min": "99%"}, "duration": "20s", "when": ["verifying"], "checks": [
+        {"name": "hook", "webhook": {"url": "http://hook/"}},
+    ]});
+    let steps = serde_json::json!([{"weight": "25%"}, {"analysis": {}}, {"weight": "50%"}]);
+    let mut world = canary(&analysis, &steps);
+    for (stage, step) in [("verifying", None), ("step", Some(1))] {
+        world.run_until(60, |world| {
+            let analysis = world.status.release.as_ref().and_then(|release| release.analysis.as_ref());
+            analysis.is_some_and(|state| state.stage.as_str() == stage)
+        });
+        assert_eq!((state(&world).step, world.blocked()), (step, Some(Reason::AnalysisRunning)));
+        let begun = state(&world).since.0;
+        for _ in 0..40 {
+            let passed = u64::try_from(world.now.duration_since(begun).as_secs()).unwrap();
+            count(&mut world, counters(100 * passed, 0, 0), Counters::default());
+            answer(&mut world, &Ok(number(1.0)));
+            world.run_until(1, |_| true);
+            world.pass(500);
+            if world
+                .status
+                .release
+                .as_ref()
+                .is_none_or(|release| release.analysis.as_ref().is_none_or(|state| state.outcome.is_some()))
+            {
+                break;
+            }
+        }
+        let took = world.now.duration_since(begun).as_secs();
+        assert!((19..=23).contains(&took), "{stage}: {took}");
+    }
+    world.run_until(120, World::stable);
+    assert_eq!(world.active(), 2);
+}
+
+#[test]
+fn a_canary_that_fails_is_left_at_its_step_and_in_the_background() {
+    let step = serde_json::json!([{"weight": "25%"}, {"analysis": {}}]);
+    let pause = serde_json::json!([{"weight": "25%"}, {"pause": "1h"}]);
+    for (background, steps) in [(false, step), (true, pause)] {
+        let analysis =
+            serde_json::json!({"successRate": {"min": "99%"}, "background": background, "timeout": "70s"});
+        let mut world = canary(&analysis, &steps);
+        world.run_until(60, |world| {
+            world.phase() == Phase::Shifting
+                && world.status.release.as_ref().is_some_and(|release| release.analysis.is_some())
+        });
+        if background {
+            world.run(200);
+            assert_eq!(
+                (world.phase(), outcome(&world)),
+                (Phase::Shifting, None),
+                "no data is no failure there"
+            );
+        }
+        count(&mut world, counters(1_000, 100, 0), Counters::default());
+        world.run_until(5, |world| world.phase() == Phase::Aborting);
+        world.run_until(120, World::stable);
+        assert_eq!(world.active(), 1);
+    }
+}
