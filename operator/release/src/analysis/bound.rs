@@ -86,6 +86,14 @@ pub(crate) fn caught(allowed: f64, least: u64, level: f64) -> f64 {
     twice.max(clean * 1.000_001).min(1.0)
 }
 
+/// Shares of failures by comparison with an old revision, of which `requests` and `failures` are known, where `allowance` more are
+/// allowed: above the first it fails, below the second it passes. The true share of the old one lies between what they were made from
+/// with a probability of `1 - level`, so that each promise of a test against them is kept with `level` more.
+pub(crate) fn compared(requests: u64, failures: u64, allowance: f64, least: u64, level: f64) -> (f64, f64) {
+    let (low, high) = Evidence::new(requests, failures, SMALLEST).interval(level);
+    ((high + allowance).min(1.0), caught((low + allowance).min(1.0), least, level))
+}
+
 fn log_beta(a: f64, b: f64) -> f64 {
     log_gamma(a) + log_gamma(b) - log_gamma(a + b)
 }

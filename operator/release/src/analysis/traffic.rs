@@ -12,7 +12,7 @@ use shop_crds::{
 
 use super::{
     Counters, Tally,
-    bound::{Evidence, caught},
+    bound::{Evidence, caught, compared},
     run::{Run, Standing, note},
 };
 use crate::view::{Draft, after};
@@ -140,17 +140,13 @@ fn rate(run: &Run<'_>, tally: &Tally, own: &Counters, min: Percent) -> Standing 
 
 fn dropped(run: &Run<'_>, tally: &Tally, own: &Counters, drop: Percent) -> Standing {
     let Some(old) = before(run) else { return nothing_to_compare(run) };
-    // Half of the error for the estimate of the old revision, half for the test against it.
+    // Half of the error for what is known of the old revision, half for the test against it.
     let level = ERROR / 2.0;
-    let (low, high) =
-        Evidence::new(old.requests, old.failures, SLOW).interval(level / names(run).len().max(1) as f64);
-    let test = Test {
-        requests: own.requests,
-        failures: own.failures,
-        fails_above: (high + drop.fraction()).min(1.0),
-        passes_below: caught((low + drop.fraction()).min(1.0), run.analysis.min_requests(), level),
-        level,
-    };
+    let least = run.analysis.min_requests();
+    let shared = level / names(run).len().max(1) as f64;
+    let (fails_above, _) = compared(old.requests, old.failures, drop.fraction(), least, shared);
+    let (_, passes_below) = compared(old.requests, old.failures, drop.fraction(), least, level);
+    let test = Test { requests: own.requests, failures: own.failures, fails_above, passes_below, level };
     let says =
         format!("{}, of revision {} {} (at most {drop} less)", succeeded(own), run.from, succeeded(&old));
     test.standing(run, tally, &says)

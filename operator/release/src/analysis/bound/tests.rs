@@ -89,3 +89,48 @@ fn factorials_are_right() {
     }
     assert!((log_gamma(0.5) - std::f64::consts::PI.sqrt().ln()).abs() < 1e-9);
 }
+
+/// Two revisions that answer requests in turn: the share of runs in which `says` held at any look.
+fn ever_of_two(old: f64, new: f64, requests: u64, says: impl Fn(u64, u64, u64) -> bool) -> f64 {
+    const RUNS: u64 = 400;
+    let mut dice = Dice(0x5eed_0000_0000_0003);
+    let mut count = 0_u64;
+    for _ in 0..RUNS {
+        let (mut left, mut right) = (0, 0);
+        for request in 1..=requests {
+            left += u64::from(dice.uniform() < old);
+            right += u64::from(dice.uniform() < new);
+            if request % 50 == 0 && says(request, left, right) {
+                count += 1;
+                break;
+            }
+        }
+    }
+    count as f64 / RUNS as f64
+}
+
+#[test]
+fn a_comparison_keeps_both_promises() {
+    let (level, least) = (LEVEL / 2.0, 200);
+    for (old, allowance) in [(0.001, 0.01), (0.02, 0.01), (0.1, 0.0)] {
+        let fails = |n, left, right| {
+            let (bound, _) = compared(n, left, allowance, least, level);
+            Evidence::new(n, right, bound).is_above(bound, level)
+        };
+        let wrong = ever_of_two(old, old + allowance, 2_000, fails);
+        assert!(wrong <= LEVEL, "fails {old} {allowance}: {wrong}");
+        let worse = caught(old + allowance, least, level);
+        let passes = |n: u64, left, right| {
+            let (fails, bound) = compared(n, left, allowance, least, level);
+            n >= least && Evidence::new(n, right, fails).is_below(bound, level)
+        };
+        let wrong = ever_of_two(old, worse, 2_000, passes);
+        assert!(wrong <= LEVEL, "passes {old} {allowance}: {wrong}");
+        assert!(ever_of_two(old, old, 5_000, passes) > 0.9, "as good as before: {old} {allowance}");
+    }
+    let fails = |n, left, right| {
+        let (bound, _) = compared(n, left, 0.01, least, level);
+        Evidence::new(n, right, bound).is_above(bound, level)
+    };
+    assert!(ever_of_two(0.001, 0.05, 2_000, fails) > 0.95, "much worse");
+}
