@@ -262,10 +262,7 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
             );
             Some(wait.until(deadline).command(abort()))
         }
-        Phase::Shifting => {
-            let measured = analysed(view, draft, release);
-            Some(measured.unwrap_or_else(|| shifting(view, draft, release, deadline)))
-        }
+        Phase::Shifting => Some(shifting(view, draft, release, deadline)),
         Phase::Switching => {
             let pointed = view.select(&[ServiceKind::Users, ServiceKind::Pods], to);
             let enough = view.enough_forward(&draft.status, release.from, to);

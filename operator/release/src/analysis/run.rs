@@ -131,6 +131,8 @@ fn measure(view: &View<'_>, draft: &mut Draft) {
         return;
     }
     let run = Run { view, analysis, stage: state.stage, since: state.since.0, from, to: release.to };
+    // In the background it has no end but the next stage: only a failure counts, and all through it is asked anew.
+    let background = state.stage == AnalysisStage::Background;
     let names =
         traffic::names(&run).into_iter().chain(analysis.checks.iter().map(|check| check.name.as_str()));
     let known = std::mem::take(&mut state.checks);
@@ -147,13 +149,12 @@ fn measure(view: &View<'_>, draft: &mut Draft) {
             Some(asked) => checks::measure(&run, asked, check, draft),
             None => traffic::measure(&run, check, draft),
         };
-        check.outcome = standing.decided;
+        let again = background && asked.is_some_and(|asked| asked.job.is_none());
+        check.outcome = standing.decided.filter(|outcome| !again || *outcome == AnalysisOutcome::Failed);
         standings.push((check.name.clone(), standing));
     }
     let due = after(run.since, analysis.timeout().duration());
     let late = due <= view.now;
-    // In the background it has no end but the next stage: only a failure counts.
-    let background = state.stage == AnalysisStage::Background;
     let result = conclude(&standings, late && !background);
     let result = result.filter(|(outcome, _)| !background || *outcome == AnalysisOutcome::Failed);
     if let Some((outcome, message)) = result {

@@ -407,3 +407,57 @@ fn a_canary_that_fails_is_left_at_its_step_and_in_the_background() {
         assert_eq!(world.active(), 1);
     }
 }
+
+#[test]
+fn others_are_asked_all_through_the_steps_in_the_background() {
+    let analysis = serde_json::json!({"background": true, "duration": "5s", "checks": [
+        {"name": "hook", "interval": "5s", "webhook": {"url": "http://hook/"}},
+    ]});
+    let mut world = canary(&analysis, &serde_json::json!([{"weight": "25%"}, {"pause": "1h"}]));
+    world.run_until(60, |world| world.blocked() == Some(Reason::StepPause));
+    for _ in 0..60 {
+        answer(&mut world, &Ok(number(1.0)));
+        world.run(1);
+    }
+    assert_eq!((world.phase(), world.blocked()), (Phase::Shifting, Some(Reason::StepPause)));
+    world.run_until(10, |world| !world.asked.is_empty());
+    answer(&mut world, &Ok(AnswerValue { status: 412, number: None, text: "too many errors".into() }));
+    world.run_until(5, |world| world.phase() == Phase::Aborting);
+    let abort = world.status.release.clone().unwrap().aborting.unwrap();
+    assert_eq!(abort.reason, Reason::AnalysisFailed);
+    assert!(abort.message.contains("hook: status 412: too many errors"), "{}", abort.message);
+    world.run_until(120, World::stable);
+    assert_eq!(world.active(), 1);
+}
+
+#[test]
+fn a_step_without_a_result_waits_for_people_or_does_as_it_is_told() {
+    let steps = serde_json::json!([{"weight": "25%"}, {"analysis": {}}]);
+    for (set, silent, reason) in [
+        (None, false, Reason::AnalysisInconclusive),
+        (None, true, Reason::AnalysisError),
+        (Some("pass"), false, Reason::AnalysisInconclusive),
+        (Some("abort"), true, Reason::AnalysisError),
+    ] {
+        let mut analysis = serde_json::json!({"successRate": {"min": "99%"}, "timeout": "70s"});
+        if let Some(set) = set {
+            analysis["onNoData"] = set.into();
+        }
+        let mut world = canary(&analysis, &steps);
+        world.run_until(60, |world| {
+            world.phase() == Phase::Shifting
+                && world.status.release.as_ref().is_some_and(|release| release.analysis.is_some())
+        });
+        count(&mut world, Counters::default(), Counters::default());
+        world.observed.tallies.iter_mut().for_each(|tally| tally.silent = u32::from(silent));
+        world.run_until(80, |world| world.events.iter().any(|event| event.reason == reason));
+        if set.is_none() {
+            world.run(300);
+            assert_eq!((world.phase(), world.blocked()), (Phase::Shifting, Some(reason)));
+            world.decide(Verb::Promote, 2);
+        }
+        // Another analysis follows when users have it: it is let go.
+        world.run_until(120, |world| world.active() == 2 || world.stable());
+        assert_eq!(world.active(), if set == Some("abort") { 1 } else { 2 }, "{set:?} {silent}");
+    }
+}
