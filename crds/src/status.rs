@@ -205,6 +205,9 @@ pub struct ReleaseState {
     /// steps, no analysis and no gates.
     #[serde(default)]
     pub straight: bool,
+    /// Whether the old revision stops before the new one starts: the strategy `recreate`.
+    #[serde(default)]
+    pub recreate: bool,
     /// When it began.
     pub started: MicroTime,
     /// When the current phase began.
@@ -319,6 +322,7 @@ impl ReleaseState {
             to,
             returning: false,
             straight: false,
+            recreate: false,
             started: now.clone(),
             phase_since: now.clone(),
             waiting_since: None,

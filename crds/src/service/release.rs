@@ -18,7 +18,8 @@ use gates::{Confirm, Jobs};
 #[schemars(rename_all = "camelCase")]
 pub struct Release {
     /// `blueGreen`: the new revision is started beside the old one, and all requests move at once; `canary`: they move a share at
-    /// a time, by the steps of `canary`.
+    /// a time, by the steps of `canary`; `recreate`: the old revision stops before the new one starts, for what cannot run twice,
+    /// and nobody is served in between.
     #[serde(default)]
     pub strategy: Strategy,
     /// The steps of `strategy: canary`.
@@ -84,6 +85,8 @@ pub enum Strategy {
     BlueGreen,
     /// A share at a time.
     Canary,
+    /// The old revision stops before the new one starts.
+    Recreate,
 }
 
 /// Who promotes a new revision.

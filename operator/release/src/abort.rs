@@ -8,7 +8,7 @@ use shop_crds::{
 };
 
 use crate::{
-    handoff, health,
+    handoff, health, recreate,
     view::{Draft, View, after, revision_state},
     write::ServiceKind,
 };
@@ -26,7 +26,7 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, reason: Reason, message:
         reason,
         message: message.to_owned(),
         since: view.micro(),
-        traffic: !matches!(phase, Phase::Preparing | Phase::Verifying | Phase::Scaling),
+        traffic: !release.recreate && !matches!(phase, Phase::Preparing | Phase::Verifying | Phase::Scaling),
         back_since: None,
     });
     release.failing = None;
@@ -65,7 +65,9 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, reason: Reason, message:
 /// Whether users may be moved back now; while the stable revision has no pods for them they stay where they are.
 pub(crate) fn may_move(view: &View<'_>, draft: &Draft) -> bool {
     draft.release().is_some_and(|release| {
-        release.from.is_some_and(|from| view.enough_back(&draft.status, release.to, from))
+        let enough = |from| view.enough_back(&draft.status, release.to, from);
+        // Where the old revision was stopped it starts again first.
+        release.from.is_some_and(|from| release.recreate || enough(from))
     })
 }
 
@@ -124,6 +126,9 @@ pub(crate) fn may_shrink(view: &View<'_>, draft: &mut Draft) -> bool {
 /// Goes on in `Aborting`; true when the status was changed.
 pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
     let Some(release) = draft.release().cloned() else { return false };
+    if let Some(from) = release.from.filter(|_| release.recreate) {
+        return recreate::back(view, draft, &release, from);
+    }
     let (Some(from), Some(abort)) = (release.from, release.aborting) else { return false };
     let back = view.select(&[ServiceKind::Users, ServiceKind::Pods], from);
     if abort.traffic && abort.back_since.is_none() {
@@ -140,14 +145,16 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
     if !(gone && back && view.select(&[ServiceKind::Preview], from)) {
         return false;
     }
+    end(draft, from, release.to);
+    true
+}
+
+/// Users are back with `from`.
+pub(crate) fn end(draft: &mut Draft, from: i64, to: i64) {
     draft.status.release = None;
     draft.status.candidate = None;
     draft.status.phase = Some(Phase::Stable);
     draft.status.active = Some(draft.named(from));
-    draft.tell(
-        false,
-        Reason::ReleaseAborted,
-        format!("users are with revision {from}; revision {} is gone", release.to),
-    );
-    true
+    let message = format!("users are with revision {from}; revision {to} is gone");
+    draft.tell(false, Reason::ReleaseAborted, message);
 }

@@ -8,7 +8,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort,
+    abort, recreate,
     view::{Draft, View, active, after, revision_state},
     write::Write,
 };
@@ -182,6 +182,7 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, number: i64, returning: 
     draft.status.release = Some(ReleaseState {
         returning: returning.is_some(),
         straight,
+        recreate: recreate::wanted(view, from),
         waiting_since: Some(view.micro()),
         promoted_by: straight.then(|| returning.map_or_else(window, str::to_owned)),
         ..ReleaseState::begun(from, number, &view.micro())

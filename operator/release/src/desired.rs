@@ -6,7 +6,7 @@ use shop_crds::status::{Phase, ReleaseState};
 use crate::{
     abort, canary,
     document::{HandOff, Mirror, Role},
-    gates, phases,
+    gates, phases, recreate,
     view::{Draft, View, active},
     write::{MaxUnavailable, ServiceKind},
 };
@@ -36,7 +36,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    fn new(revision: i64, role: Role, replicas: i32) -> Self {
+    pub(crate) fn new(revision: i64, role: Role, replicas: i32) -> Self {
         let budget = (replicas > 0).then(|| MaxUnavailable::of(replicas));
         Self { revision, replicas, role, hand_off: None, mirror: None, budget, told: true, pushed: false }
     }
@@ -47,7 +47,7 @@ impl Wanted {
         Self { hand_off, ..self.pushed() }
     }
 
-    fn pushed(mut self) -> Self {
+    pub(crate) fn pushed(mut self) -> Self {
         self.pushed = true;
         self
     }
@@ -58,7 +58,7 @@ impl Wanted {
     }
 
     /// Scaled to zero: nothing else about it changes any more.
-    fn gone(revision: i64, role: Role) -> Self {
+    pub(crate) fn gone(revision: i64, role: Role) -> Self {
         Self { told: false, ..Self::new(revision, role, 0) }
     }
 }
@@ -67,6 +67,10 @@ impl Wanted {
 pub(crate) fn of(view: &View<'_>, draft: &mut Draft) -> Desired {
     let mut desired = match draft.release().cloned() {
         Some(release) => match release.from {
+            Some(from) if release.recreate && release.aborting.is_some() => {
+                recreate::aborting(view, &release, from)
+            }
+            Some(from) if release.recreate => recreate::releasing(view, draft, &release, from),
             Some(from) if release.aborting.is_some() => aborting(view, draft, &release, from),
             Some(from) => releasing(view, draft, &release, from),
             None if !gates::jobs::may_start(view, &draft.status, &release) => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use shop_crds::{Reason, names};
 
 use crate::{
+    recreate,
     view::{Draft, View},
     write::{ObjectKind, ServiceKind, Write},
 };
@@ -83,7 +84,9 @@ impl Projection {
                     return None;
                 }
                 let back = draft.release().is_some_and(|release| release.aborting.is_some());
-                let enough = if back {
+                let enough = if recreate::may_return(view, draft, *selects) {
+                    true
+                } else if back {
                     view.enough_back(&draft.status, from, *selects)
                 } else {
                     view.enough_forward(&draft.status, Some(from), *selects)
@@ -106,6 +109,10 @@ impl Projection {
                 // As many as the user wants are enough for any revision, and any number for one that is only looked at.
                 let wish =
                     *replicas >= view.subject.replicas() || (*replicas > 0 && self.only_previewed(*revision));
+                let wish = wish || *replicas == 0 && recreate::may_stop(draft, *revision);
+                if let Some(why) = self.twice(view, draft, *revision, *replicas) {
+                    return Some(why);
+                }
                 (lowers && !wish).then(|| self.used(*revision)).flatten()
             }
             Write::Delete { object, .. } => self.harm_of_delete(view, object.kind, &object.name),
@@ -140,6 +147,15 @@ impl Projection {
             return Some(format!("revision {revision} still has pods"));
         }
         self.used(revision)
+    }
+
+    /// What would run twice, where the strategy is that nothing does.
+    fn twice(&self, view: &View<'_>, draft: &Draft, revision: i64, replicas: i32) -> Option<String> {
+        let rises = replicas > self.replicas.get(&revision).copied().unwrap_or(0);
+        let other = recreate::other(draft, revision).filter(|_| rises)?;
+        let runs = self.replicas.get(&other).is_some_and(|replicas| *replicas > 0);
+        (runs || view.pods(other).next().is_some())
+            .then(|| format!("revision {other} still runs, and the strategy is recreate"))
     }
 
     /// Whether the revision is scaled to zero although pods are wanted.

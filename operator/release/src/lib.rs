@@ -33,6 +33,7 @@ mod overlay;
 mod phases;
 mod realise;
 mod recover;
+mod recreate;
 mod report;
 mod restart;
 mod retire;

@@ -10,7 +10,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, analysis, canary, cut, gates, handoff, health,
+    abort, analysis, canary, cut, gates, handoff, health, recreate,
     view::{Draft, View, after, revision_state},
     write::ServiceKind,
 };
@@ -23,6 +23,9 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
     let Some(release) = draft.release().cloned() else { return false };
     if release.aborting.is_some() {
         return abort::advance(view, draft);
+    }
+    if recreate::follow(view, draft, &release) {
+        return true;
     }
     health::record_digest(view, draft, release.to);
     analysis::advance(view, draft);
@@ -40,6 +43,7 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> bool {
         (Phase::Preparing, None) => first(view, draft, &release),
         (Phase::Preparing, Some(_)) => prepare(view, draft, &release),
         (Phase::Verifying, _) => verify(view, draft, &release),
+        (Phase::Scaling, Some(from)) if release.recreate => recreate::replace(view, draft, &release, from),
         (Phase::Scaling, _) => scale(view, draft, &release),
         (Phase::Shifting, Some(_)) => shift(view, draft),
         (Phase::Switching, Some(from)) => switch(view, draft, from, release.to),
@@ -117,7 +121,7 @@ fn first(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
 /// Pods that a candidate needs before it is looked at.
 pub(crate) fn preview_size(view: &View<'_>, status: &ShopServiceStatus, release: &ReleaseState) -> i32 {
     let wanted = view.subject.replicas();
-    if !gates::jobs::may_start(view, status, release) {
+    if release.recreate || !gates::jobs::may_start(view, status, release) {
         return 0;
     }
     if release.straight { wanted } else { view.release.preview_replicas().min(wanted) }
@@ -131,6 +135,7 @@ fn prepare(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
         return true;
     }
     let ready = view.ready(&draft.status, release.to) >= preview_size(view, &draft.status, release);
+    let ready = ready && (!release.recreate || recreate::prepared(view, release));
     if ready {
         draft.enter(Phase::Verifying, view, false);
     }
@@ -151,7 +156,7 @@ fn verify(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     if let Some(release) = draft.status.release.as_mut() {
         release.promoted_by = Some(by.clone());
     }
-    draft.enter(Phase::Scaling, view, true);
+    draft.enter(Phase::Scaling, view, !release.recreate);
     draft.tell(false, Reason::Promoted, format!("revision {} is promoted by {by}", release.to));
     true
 }
@@ -226,7 +231,7 @@ pub(crate) fn endpoints_show(view: &View<'_>, draft: &Draft, revision: i64) -> b
 fn watch(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i64) -> bool {
     if let Some(succeeded) = &release.succeeded {
         let due = after(succeeded.0, view.release.keep_old().duration());
-        if due > view.now && !cut::settled(view, draft) {
+        if due > view.now && !release.recreate && !cut::settled(view, draft) {
             draft.wake(due);
             return false;
         }

@@ -10,6 +10,7 @@ use crate::{
     document::Role,
     gates,
     observed::Deployment,
+    recreate,
     view::{Draft, View},
     write::ServiceKind,
 };
@@ -57,6 +58,7 @@ pub(crate) fn rebuild(view: &View<'_>, draft: &mut Draft) -> Result<(), String> 
     status.phase = Some(match &release {
         None => Phase::Stable,
         Some(release) if release.to == active => Phase::Watching,
+        Some(release) if release.recreate => Phase::Scaling,
         Some(_) => Phase::Preparing,
     });
     status.release = release;
@@ -93,6 +95,8 @@ fn release(view: &View<'_>, active: &Deployment, other: &Deployment) -> Result<R
     Ok(ReleaseState {
         waiting_since: (!after_switch).then(|| view.micro()),
         promoted_by: after_switch.then(|| "before the status was lost".to_owned()),
+        // What the strategy was is lost; with the old revision stopped it can only have been this one.
+        recreate: !after_switch && active.replicas == 0 && recreate::wanted(view, Some(from)),
         healthy_since: after_switch.then(|| view.micro()),
         ..ReleaseState::begun(Some(from), to, &view.micro())
     })

@@ -12,7 +12,7 @@ use shop_crds::{
 use crate::{
     abort, analysis, canary, gates, handoff, health,
     inputs::NoInputs,
-    phases, restart,
+    phases, recreate, restart,
     view::{Draft, View, active, after, revision_state},
     write::ServiceKind,
 };
@@ -248,6 +248,12 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
                 .until(due),
             })
         }
+        Phase::Scaling if recreate::stops(view, release) => {
+            let from = release.from.unwrap_or_default();
+            let message = format!("revision {from} stops, then revision {to} starts (strategy recreate)");
+            let due = health::drained_by(view, from, &release.phase_since);
+            Some(Wait::new(Reason::Draining, message).until(due).command(abort()))
+        }
         Phase::Scaling => {
             let silent = handoff::unreachable(view, &[to])
                 .filter(|_| view.ready(&draft.status, to) >= canary::size(view, release));
@@ -392,6 +398,11 @@ fn returning(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
         )));
     }
     let message = format!("revision {} is left for revision {from}: {}", release.to, abort.message);
+    if release.recreate {
+        let message = format!("{message}; it stops, then revision {from} starts again (strategy recreate)");
+        let due = after(abort.since.0, view.release.progress_deadline().duration());
+        return Some(Wait::new(Reason::Draining, message).until(due).command(command(view, "why", None)));
+    }
     let wait = Wait::new(Reason::Draining, message);
     Some(match &abort.back_since {
         Some(back) => wait.until(health::drained_by(view, release.to, back)),

@@ -20,6 +20,7 @@ mod gates_outside;
 mod hazards;
 mod paused;
 mod people;
+mod recreate;
 mod restarted;
 mod stories;
 mod trouble;

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use shop_crds::{
     ShopServiceStatus, Verb,
     service::release::{Promote, Release},
-    status::Phase,
+    status::{Phase, ReleaseState},
 };
 use shop_release::{Decision, ObjectKind, Observed, ServiceKind, Subject, Write};
 
@@ -79,6 +79,12 @@ pub(crate) struct Sight {
     /// `spec.replicas` of Deployments.
     sizes: BTreeMap<i64, i32>,
     decisions: Vec<Decision>,
+    /// The release that the plan carries out, where its strategy is that nothing runs twice.
+    recreate: Option<ReleaseState>,
+    /// Whether the old revision of that one is being stopped.
+    stopping: bool,
+    /// Pods by revision, terminating ones too.
+    pods: BTreeMap<i64, i32>,
 }
 
 impl Sight {
@@ -97,7 +103,12 @@ impl Sight {
                 *ready.entry(pod.revision).or_default() += 1;
             }
         }
+        let mut pods = BTreeMap::new();
+        observed.pods.iter().for_each(|pod| *pods.entry(pod.revision).or_default() += 1);
         Self {
+            recreate: next.release.clone().filter(|release| release.recreate),
+            stopping: matches!(next.phase, Some(Phase::Scaling | Phase::Switching)),
+            pods,
             wanted: subject.spec.replicas,
             release: subject.release(),
             back: next.phase == Some(Phase::Aborting),
@@ -114,6 +125,24 @@ impl Sight {
         self.decisions
             .iter()
             .any(|one| one.spec.verb == verb && one.spec.revision == revision && one.spec.actor == actor)
+    }
+
+    /// Whether the revision may be stopped although it is in use.
+    fn may_stop(&self, revision: i64) -> bool {
+        self.recreate.as_ref().is_some_and(|release| {
+            let back = release.aborting.is_some();
+            back && release.to == revision || !back && self.stopping && release.from == Some(revision)
+        })
+    }
+
+    /// Pods of the other revision, where nothing may run twice.
+    fn beside(&self, revision: i64) -> i32 {
+        let Some(release) = &self.recreate else { return 0 };
+        let two = [release.from.unwrap_or(0), release.to];
+        if !two.contains(&revision) {
+            return 0;
+        }
+        two.iter().filter(|one| **one != revision).filter_map(|one| self.pods.get(one)).sum()
     }
 
     pub(crate) fn ready(&self, revision: i64) -> i32 {
@@ -245,7 +274,12 @@ impl World {
             Write::WriteDeployment { revision, replicas, .. } => {
                 let found = self.observed.deployments.iter().find(|one| one.revision == *revision);
                 let lowers = found.is_some_and(|found| *replicas < found.replicas);
-                if lowers && *replicas < sight.wanted {
+                let rises = *replicas > found.map_or(0, |found| found.replicas);
+                holds(!rises || sight.beside(*revision) == 0, Invariant::InUse, || {
+                    format!("revision {revision} runs beside another one, and the strategy is recreate")
+                })?;
+                let stops = *replicas == 0 && sight.may_stop(*revision);
+                if lowers && *replicas < sight.wanted && !stops {
                     self.check_unused(*revision, *replicas > 0)?;
                 }
                 if *replicas > 0 && !sight.replaced { self.check_ground(*revision) } else { Ok(()) }
@@ -382,6 +416,10 @@ impl World {
 }
 
 fn check_enough(sight: &Sight, now: i64, next: i64) -> Holds {
+    if sight.recreate.as_ref().is_some_and(|release| release.aborting.is_some()) && sight.beside(next) == 0 {
+        // The way back of what cannot run twice: nobody is served any more.
+        return Ok(());
+    }
     // Who has a revision without pods loses nothing.
     let nobody = sight.size(now) == 0 && sight.ready(now) == 0;
     if now == next || sight.wanted == 0 || nobody {

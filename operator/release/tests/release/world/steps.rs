@@ -31,7 +31,11 @@ fn canary(dice: &mut Dice, manual: bool) -> Canary {
 pub(crate) fn change(world: &mut World, dice: &mut Dice, manual: bool) {
     let steps = (!dice.one_in(3)).then(|| canary(dice, manual));
     world.release(|release| {
-        release.strategy = if steps.is_some() { Strategy::Canary } else { Strategy::BlueGreen };
+        release.strategy = match steps {
+            Some(_) => Strategy::Canary,
+            None if dice.one_in(2) => Strategy::Recreate,
+            None => Strategy::BlueGreen,
+        };
         release.canary = steps;
     });
 }
