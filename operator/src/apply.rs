@@ -186,10 +186,10 @@ impl<'a> Application<'a> {
                 self.documents.insert(document.identity.revision, document);
                 (rendered, replaces.as_ref())
             }
-            Write::WriteDeployment { revision, restart, replicas, role, colour, replaces } => {
+            Write::WriteDeployment { revision, restart, recreate, replicas, role, colour, replaces } => {
                 let template = self.template(*revision, *restart)?;
                 (
-                    render::deployment(owner, *revision, &template, *replicas, *role, *colour),
+                    render::deployment(owner, *revision, &template, *replicas, *role, *colour, *recreate),
                     replaces.as_ref(),
                 )
             }
@@ -236,7 +236,7 @@ impl<'a> Application<'a> {
     async fn check(&mut self, revision: i64, inputs: &Inputs) -> Result<(), ApplyError> {
         let template = render::pod_template(self.sight.owner, revision, inputs, &self.tools.image);
         let (role, colour) = (shop_release::Role::Candidate, shop_crds::status::Colour::Blue);
-        let rendered = render::deployment(self.sight.owner, revision, &template, 0, role, colour);
+        let rendered = render::deployment(self.sight.owner, revision, &template, 0, role, colour, false);
         let refused = match self.requests.try_out(rendered).await {
             Ok(()) => None,
             Err(ApplyError::Refused { message, .. }) => Some(message),

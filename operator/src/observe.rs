@@ -155,10 +155,13 @@ impl Sight<'_> {
             [Colour::Blue, Colour::Green].into_iter().find(|colour| colour.as_str() == word)
         });
         let restart = ordinal(held);
+        let recreate =
+            held.content().pointer("/spec/strategy/type").is_some_and(|kind| *kind == render::RECREATE);
         let template = self.record(number, restart);
         let drifted = match (role, colour, template) {
             (Some(role), Some(colour), Some((_, template))) => {
-                let sent = render::deployment(self.owner, number, &template, replicas, role, colour);
+                let sent =
+                    render::deployment(self.owner, number, &template, replicas, role, colour, recreate);
                 Self::drifted(Kind::Deployment, &sent, held, memory)
             }
             // Without its record nothing can be put back.
@@ -174,6 +177,7 @@ impl Sight<'_> {
             role,
             colour,
             restart,
+            recreate,
             drifted,
             failure: held.failure.clone(),
         }

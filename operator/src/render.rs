@@ -18,7 +18,8 @@ use shop_release::ObjectKind;
 pub use document::{Keys, contract_document, keys_fingerprint, sidecar_config, stored_document};
 pub use job::{LABEL_JOB_OF, job};
 pub use objects::{
-    account, budget, deployment, keys, restart, revision, service, snapshot, snapshot_ref, template_of,
+    RECREATE, account, budget, deployment, keys, restart, revision, service, snapshot, snapshot_ref,
+    template_of,
 };
 pub use template::{SidecarImage, pod_template, restarted_template};
 

@@ -11,7 +11,7 @@ use k8s_openapi::api::{core::v1::ResourceQuota, policy::v1::PodDisruptionBudget}
 use kube::ResourceExt as _;
 use serde::Serialize;
 use serde_json::Value;
-use shop_crds::{ShopService, ShopServiceSpec, Span, status::Phase};
+use shop_crds::{ShopService, ShopServiceSpec, Span, service::release::Strategy, status::Phase};
 use shop_release::{
     Deployment, Observed, Service, ServiceKind, Source, SourceState, StoredRevision, StoredSnapshot, Subject,
 };
@@ -245,6 +245,8 @@ fn observed(found: &Found) -> Observed {
         return observed;
     };
     let epoch = status.leader_epoch;
+    let release = found.service.as_ref().and_then(|service| service.spec.release.as_ref());
+    let recreate = release.is_some_and(|release| release.strategy == Strategy::Recreate);
     observed.deployments.extend(found.replicas.iter().map(|(revision, replicas)| Deployment {
         revision: *revision,
         uid: format!("deployment-{revision}"),
@@ -254,6 +256,7 @@ fn observed(found: &Found) -> Observed {
         role: None,
         colour: None,
         restart: 0,
+        recreate,
         drifted: false,
         failure: None,
     }));

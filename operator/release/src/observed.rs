@@ -164,6 +164,8 @@ pub struct Deployment {
     pub colour: Option<Colour>,
     /// The annotation `shopkeeper.dev/restart`: which restart's template it has; 0: that of the revision itself.
     pub restart: i64,
+    /// `spec.strategy.type` is `Recreate`.
+    pub recreate: bool,
     /// Whether it differs from what the operator last wrote (`shopkeeper.dev/written`), replicas included.
     pub drifted: bool,
     /// Message of the condition `ReplicaFailure`, when it is true: quota, or pods that admission refuses.

@@ -1,7 +1,7 @@
 //! From what shall be to the writes that make it so: nothing that is already as it shall be is written.
 
 use jiff::Timestamp;
-use shop_crds::{Reason, names, status::Phase};
+use shop_crds::{Reason, names, service::release::Strategy, status::Phase};
 
 use crate::{
     analysis,
@@ -184,19 +184,27 @@ fn deployment(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut S
     let state = revision_state(&draft.status, revision);
     let found = view.deployment(revision);
     let colour = state.map(|state| state.colour).or_else(|| found?.colour).unwrap_or_default();
+    let recreate = view.release.strategy == Strategy::Recreate;
     let Some(found) = found else {
         let fresh = || state.is_some_and(|state| Some(&state.hash) == view.hash.as_ref());
         if wanted.told && state.is_some() && (view.stored(revision).is_some() || fresh()) {
             let restart = restart::template(view, draft, revision);
-            let write = Write::WriteDeployment { revision, restart, replicas, role, colour, replaces: None };
-            sheet.grow.push(write);
+            sheet.grow.push(Write::WriteDeployment {
+                revision,
+                restart,
+                recreate,
+                replicas,
+                role,
+                colour,
+                replaces: None,
+            });
         }
         return;
     };
     let restart = restart::template(view, draft, revision);
     let labelled = replicas == 0 && !wanted.told && found.replicas == 0
         || found.role == Some(role) && found.colour == Some(colour);
-    let current = found.restart == restart || replicas == 0;
+    let current = found.restart == restart && found.recreate == recreate || replicas == 0;
     if found.replicas == replicas && labelled && current && !found.drifted {
         return;
     }
@@ -207,7 +215,7 @@ fn deployment(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut S
     // Always this version: a late write of an older leader could lower what has risen since.
     let replaces = Precondition::version(&found.uid, &found.resource_version);
     let replaces = Some(replaces);
-    let write = Write::WriteDeployment { revision, restart, replicas, role, colour, replaces };
+    let write = Write::WriteDeployment { revision, restart, recreate, replicas, role, colour, replaces };
     if lowers { &mut sheet.shrink } else { &mut sheet.grow }.push(write);
 }
 

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time}
 use shop_crds::{
     Percent, Reason,
     names::{LABEL_REVISION, LABEL_SERVICE},
-    service::release::{Promote, canary::Pause},
+    service::release::{Promote, Strategy, canary::Pause},
     status::{Blocked, Phase, ReleaseState},
 };
 
@@ -171,8 +171,12 @@ fn restarting(view: &View<'_>, draft: &Draft) -> Option<Wait> {
     let restart = draft.status.restart.as_ref()?;
     let progress = restart::progress(view, draft)?;
     if let Some(failing) = &restart.failing {
+        let serve = match view.release.strategy {
+            Strategy::Recreate => "",
+            Strategy::BlueGreen | Strategy::Canary => "; the pods before it serve on",
+        };
         let message = format!(
-            "{progress}; {}; the pods before it serve on. Once the cause is gone it goes on, or restart again",
+            "{progress}; {}{serve}. Once the cause is gone it goes on, or restart again",
             failing.message
         );
         let again = command(view, "restart", Some(restart.revision));

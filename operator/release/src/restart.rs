@@ -2,7 +2,8 @@
 //!
 //! A ControllerRevision cannot be changed. So each restart has a record of its own beside the revision's, `order-r7-s1`, and the
 //! Deployment takes the template of the last one. Kubernetes replaces the pods: no old one goes before a new one is ready, so
-//! that a restart whose pods do not get ready harms nobody. It begins outside of releases only, and holds none up.
+//! that a restart whose pods do not get ready harms nobody. Under the strategy `recreate` all old ones are gone first. It begins
+//! outside of releases only, and holds none up. Without pods there is nothing to replace: the next ones have the new template.
 
 use std::time::Duration;
 
@@ -80,9 +81,11 @@ pub(crate) fn complete(view: &View<'_>, draft: &Draft, revision: i64) -> bool {
     let Some(ordinal) = revision_state(&draft.status, revision).map(|state| state.restarts) else {
         return false;
     };
-    let Some(deployment) = view.deployment(revision).filter(|one| one.restart == ordinal) else {
+    let Some(deployment) = view.deployment(revision) else { return false };
+    let nothing = deployment.replicas == 0 && recorded(view, revision, ordinal);
+    if deployment.restart != ordinal && !nothing {
         return false;
-    };
+    }
     let ready = new_pods(view, revision, ordinal).filter(|pod| pod.ready).count();
     let old = view.pods(revision).any(|pod| pod.restart != ordinal);
     !old && ready >= usize::try_from(deployment.replicas).unwrap_or(0)
@@ -105,17 +108,19 @@ pub(crate) fn template(view: &View<'_>, draft: &Draft, revision: i64) -> i64 {
     if draft.release().is_some() && found.is_some_and(|found| found.replicas > 0) {
         return current;
     }
-    let stored = view.stored(revision);
-    let kept = stored.is_some_and(|stored| stored.restarts.iter().any(|one| one.ordinal == state.restarts));
+    let kept = recorded(view, revision, state.restarts);
     if kept || state.restarts == 0 { state.restarts } else { current }
+}
+
+fn recorded(view: &View<'_>, revision: i64, ordinal: i64) -> bool {
+    view.stored(revision).is_some_and(|stored| stored.restarts.iter().any(|one| one.ordinal == ordinal))
 }
 
 /// The record of the restart that runs, where it is not there yet.
 pub(crate) fn record(view: &View<'_>, draft: &Draft) -> Option<Write> {
     let RestartState { revision, ordinal, .. } = draft.status.restart.clone()?;
-    let stored = view.stored(revision)?;
-    let there = stored.restarts.iter().any(|one| one.ordinal == ordinal);
-    (!there).then_some(Write::CreateRestart { revision, ordinal })
+    view.stored(revision)?;
+    (!recorded(view, revision, ordinal)).then_some(Write::CreateRestart { revision, ordinal })
 }
 
 /// Removes a restart's record.

@@ -80,8 +80,16 @@ fn remove(view: &View<'_>, number: i64) -> Vec<Write> {
         if deployment.replicas > 0 {
             let (role, colour) = (crate::document::Role::Retiring, deployment.colour.unwrap_or_default());
             let replaces = Some(precondition);
-            let (revision, restart) = (number, deployment.restart);
-            return vec![Write::WriteDeployment { revision, restart, replicas: 0, role, colour, replaces }];
+            let (revision, restart, recreate) = (number, deployment.restart, deployment.recreate);
+            return vec![Write::WriteDeployment {
+                revision,
+                restart,
+                recreate,
+                replicas: 0,
+                role,
+                colour,
+                replaces,
+            }];
         }
         if view.pods(number).next().is_none() {
             writes.push(Write::Delete { object: ObjectRef::new(ObjectKind::Deployment, &own), precondition });

@@ -88,6 +88,8 @@ pub enum Write {
         revision: i64,
         /// The restart whose template it gets; 0: that of the revision itself.
         restart: i64,
+        /// Whether its pods stop before those of another template start; otherwise they are replaced one after the other.
+        recreate: bool,
         /// `spec.replicas`.
         replicas: i32,
         /// Annotation.

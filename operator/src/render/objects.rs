@@ -18,6 +18,9 @@ use super::{
     Owner, Parts, Rendered, short_hash,
 };
 
+/// `spec.strategy.type` of a Deployment that has the pods of one template only.
+pub const RECREATE: &str = "Recreate";
+
 /// The record of a revision: what is known of it, and its template.
 pub fn revision(owner: &Owner, number: i64, facts: &RevisionFacts, template: &Value) -> Rendered {
     owner.object(
@@ -63,7 +66,7 @@ pub fn template_of(content: &Value) -> Option<(RevisionFacts, Value)> {
 }
 
 /// The Deployment of a revision, around its stored template: that of the revision, or of one of its restarts. Where the template
-/// changes, a pod goes only when another one is ready in its place.
+/// changes, a pod goes only when another one is ready in its place; with `recreate` another one starts only when all are gone.
 pub fn deployment(
     owner: &Owner,
     number: i64,
@@ -71,7 +74,13 @@ pub fn deployment(
     replicas: i32,
     role: Role,
     colour: Colour,
+    recreate: bool,
 ) -> Rendered {
+    let strategy = if recreate {
+        json!({ "type": RECREATE })
+    } else {
+        json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } })
+    };
     let mut annotations = Map::new();
     annotations.insert(ANNOTATION_ROLE.to_owned(), role.as_str().into());
     annotations.insert(ANNOTATION_COLOUR.to_owned(), colour.as_str().into());
@@ -79,6 +88,7 @@ pub fn deployment(
     if let Some(ordinal) = ordinal {
         annotations.insert(ANNOTATION_RESTART.to_owned(), ordinal.clone());
     }
+    let way = if recreate { " recreate" } else { "" };
     let template_hash = short_hash(template.to_string().as_bytes());
     owner.object(
         ObjectKind::Deployment,
@@ -86,11 +96,11 @@ pub fn deployment(
         Parts {
             revision: Some(number),
             annotations,
-            meant: format!("{replicas} {} {} {template_hash}", role.as_str(), colour.as_str()),
+            meant: format!("{replicas} {} {} {template_hash}{way}", role.as_str(), colour.as_str()),
             content: json!({ "spec": {
                 "replicas": replicas,
                 "selector": { "matchLabels": owner.selector(number) },
-                "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
+                "strategy": strategy,
                 "progressDeadlineSeconds": 600,
                 "revisionHistoryLimit": 0,
                 "template": template,

@@ -107,7 +107,7 @@ fn pods_carry_service_and_revision_only() {
     let labels = json!({ "shopkeeper.dev/service": "order", "shopkeeper.dev/revision": "7" });
     let template = template();
     assert_eq!(template["metadata"], json!({ "labels": labels }));
-    let deployment = deployment(&owner(), 7, &template, 3, Role::Active, Colour::Green).value;
+    let deployment = deployment(&owner(), 7, &template, 3, Role::Active, Colour::Green, false).value;
     assert_eq!(deployment["spec"]["selector"]["matchLabels"], labels);
     assert_eq!(deployment["spec"]["template"], template);
     assert_eq!(deployment["metadata"]["annotations"]["shopkeeper.dev/role"], "active");
@@ -116,6 +116,16 @@ fn pods_carry_service_and_revision_only() {
         deployment["spec"]["strategy"]["rollingUpdate"],
         json!({ "maxUnavailable": 0, "maxSurge": 1 })
     );
+}
+
+#[test]
+fn what_cannot_run_twice_is_not_rolled() {
+    let rendered =
+        |recreate| deployment(&owner(), 7, &template(), 1, Role::Active, Colour::Green, recreate).value;
+    let (alone, rolled) = (rendered(true), rendered(false));
+    assert_eq!(alone["spec"]["strategy"], json!({ "type": "Recreate" }));
+    let written = |value: &Value| value["metadata"]["annotations"]["shopkeeper.dev/written"].clone();
+    assert_ne!(written(&alone), written(&rolled), "a change of it by others is seen");
 }
 
 #[test]
@@ -218,7 +228,7 @@ fn a_restart_changes_the_sidecar_and_nothing_else() {
     back["spec"]["initContainers"][0]["imagePullPolicy"] = "IfNotPresent".into();
     back["metadata"].as_object_mut().unwrap().remove("annotations");
     assert_eq!(back, stored, "the app, the probe, the resources and the volumes stay");
-    let deployment = deployment(&owner(), 7, &restarted, 3, Role::Active, Colour::Blue);
+    let deployment = deployment(&owner(), 7, &restarted, 3, Role::Active, Colour::Blue, false);
     assert_eq!(deployment.value["metadata"]["annotations"]["shopkeeper.dev/restart"], "3");
     let rolling = &deployment.value["spec"]["strategy"]["rollingUpdate"];
     assert_eq!(*rolling, json!({ "maxUnavailable": 0, "maxSurge": 1 }));

@@ -105,7 +105,7 @@ impl Rehearsal {
                     format!("tell {} of r{revision} where r{to_revision} is", many(pods.len(), "sidecar"));
                 (Kind::Push, text)
             }
-            Write::WriteDeployment { revision, restart, replicas, role, colour, replaces } => {
+            Write::WriteDeployment { revision, restart, recreate, replicas, role, colour, replaces } => {
                 self.observed.deployments.retain(|one| one.revision != *revision);
                 self.observed.deployments.push(Deployment {
                     revision: *revision,
@@ -116,6 +116,7 @@ impl Rehearsal {
                     role: Some(*role),
                     colour: Some(*colour),
                     restart: *restart,
+                    recreate: *recreate,
                     drifted: false,
                     failure: None,
                 });

@@ -38,6 +38,7 @@ fn sized(subject: &Subject, release: &ReleaseState, now: i32) -> i32 {
         role: None,
         colour: None,
         restart: 0,
+        recreate: false,
         drifted: false,
         failure: None,
     };

@@ -1,6 +1,6 @@
 //! `restart`: new pods for the active revision, outside of releases.
 
-use shop_crds::{Reason, status::RestartState};
+use shop_crds::{Reason, service::release::Strategy, status::RestartState};
 
 use super::Verdict;
 use crate::{
@@ -38,7 +38,11 @@ pub(super) fn restart(view: &View<'_>, draft: &mut Draft, decision: &Decision) -
         decision: decision.name.clone(),
         failing: None,
     });
-    Verdict::accepted(format!("the pods of revision {revision} are replaced one after the other"))
+    let how = match view.release.strategy {
+        Strategy::Recreate => "stop, then new ones start",
+        Strategy::BlueGreen | Strategy::Canary => "are replaced one after the other",
+    };
+    Verdict::accepted(format!("the pods of revision {revision} {how}"))
 }
 
 /// Whether the restart that this decision asked for still runs.

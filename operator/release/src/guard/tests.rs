@@ -56,6 +56,7 @@ fn observed(ready: usize) -> Observed {
         role: None,
         colour: None,
         restart: 0,
+        recreate: false,
         drifted: false,
         failure: None,
     };
@@ -85,7 +86,15 @@ fn service(service: ServiceKind, selects: i64) -> Write {
 
 fn scale(revision: i64, replicas: i32) -> Write {
     let (role, colour) = (Role::Retiring, Colour::Blue);
-    Write::WriteDeployment { revision, restart: 0, replicas, role, colour, replaces: Some(version()) }
+    Write::WriteDeployment {
+        revision,
+        restart: 0,
+        recreate: false,
+        replicas,
+        role,
+        colour,
+        replaces: Some(version()),
+    }
 }
 
 fn hand(revision: i64, to: Option<i64>) -> Write {

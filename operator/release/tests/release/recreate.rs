@@ -152,6 +152,27 @@ fn a_strategy_that_becomes_recreate_begins_the_release_anew() {
 }
 
 #[test]
+fn a_restart_stops_all_pods_before_it_starts_others() {
+    let mut world = single(2);
+    world.run(2);
+    assert!(world.observed.deployments.iter().all(|one| one.recreate), "before anything is to be replaced");
+    let before: BTreeSet<String> = world.observed.pods.iter().map(|pod| pod.uid.clone()).collect();
+    let restart = world.decide(Verb::Restart, 1);
+    world.run_until(90, |world| {
+        let restarts: BTreeSet<i64> = world.observed.pods.iter().map(|pod| pod.restart).collect();
+        assert!(restarts.len() <= 1 && world.observed.pods.len() <= 2, "{}", world.describe());
+        world.outcome(&restart).0 == Some(DecisionOutcome::Done)
+    });
+    assert!(world.observed.pods.iter().all(|pod| pod.restart == 1 && !before.contains(&pod.uid)));
+    // And back to pods that are replaced one after the other: nothing is stopped for that.
+    let pods = world.observed.pods.clone();
+    world.release(|release| release.strategy = Strategy::BlueGreen);
+    world.run(10);
+    assert!(world.observed.deployments.iter().all(|one| !one.recreate));
+    assert_eq!(pods.len(), world.observed.pods.iter().filter(|pod| !pod.terminating).count());
+}
+
+#[test]
 fn a_lost_status_in_between_starts_nothing_twice() {
     let mut world = single(1);
     world.image("good-2");

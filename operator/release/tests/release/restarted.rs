@@ -51,6 +51,19 @@ fn all_pods_are_replaced_and_none_is_missed() {
 }
 
 #[test]
+fn without_pods_it_is_done_at_once_and_the_next_pods_are_new() {
+    let mut world = running(2);
+    world.apply(|spec| spec.replicas = 0);
+    world.run_until(30, |world| world.observed.pods.is_empty());
+    let restart = world.decide(Verb::Restart, 1);
+    world.run_until(3, |world| world.outcome(&restart).0 == Some(DecisionOutcome::Done));
+    assert_eq!((world.status.restart.clone(), world.blocked(), records(&world)), (None, None, vec![1]));
+    world.apply(|spec| spec.replicas = 2);
+    world.run(10);
+    assert_eq!(world.observed.pods.iter().filter(|one| one.ready && one.restart == 1).count(), 2);
+}
+
+#[test]
 fn restarts_are_for_the_active_revision_outside_of_releases() {
     let mut world = twice();
     for revision in [1, 3] {

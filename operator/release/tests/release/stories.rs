@@ -50,6 +50,9 @@ fn happening(world: &mut World, dice: &mut Dice) {
         13 if dice.one_in(6) => {
             world.status = ShopServiceStatus::default();
             world.subject.resource_version = world.bump();
+            // A number that was in the status alone is lost with it, and nothing ever ran under it.
+            let stored = |number: &i64| world.observed.revisions.iter().any(|one| one.number == *number);
+            world.meanings.retain(|number, _| stored(number));
             world.restart();
         }
         14 | 15 => steps::change(world, dice, true),

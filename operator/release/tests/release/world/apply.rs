@@ -145,7 +145,7 @@ impl World {
                     });
                 }
             }
-            Write::WriteDeployment { revision, restart, replicas, role, colour, replaces } => {
+            Write::WriteDeployment { revision, restart, recreate, replicas, role, colour, replaces } => {
                 let at = self.observed.deployments.iter().position(|one| one.revision == *revision);
                 let found = at.map(|at| &self.observed.deployments[at]);
                 meets(replaces.as_ref(), found.map(|one| ids(&one.uid, &one.resource_version)))?;
@@ -158,6 +158,7 @@ impl World {
                     role: Some(*role),
                     colour: Some(*colour),
                     restart: *restart,
+                    recreate: *recreate,
                     drifted: false,
                     failure: None,
                 };

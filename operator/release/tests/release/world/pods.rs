@@ -21,7 +21,12 @@ impl World {
             let living =
                 self.observed.pods.iter().filter(|pod| pod.revision == revision && !pod.terminating).count();
             let wanted = usize::try_from(deployment.replicas).unwrap();
-            if self.roll(revision, deployment.restart, wanted) {
+            let rolls = if deployment.recreate {
+                self.recreate(revision, deployment.restart)
+            } else {
+                self.roll(revision, deployment.restart, wanted)
+            };
+            if rolls {
                 continue;
             }
             for _ in living..wanted {
@@ -70,6 +75,17 @@ impl World {
             self.born.insert(pod.uid.clone(), now);
         }
         true
+    }
+
+    /// All old ones go before a new one comes; true while any is there.
+    fn recreate(&mut self, revision: i64, restart: i64) -> bool {
+        let now = self.now;
+        let old = |pod: &&mut Pod| pod.revision == revision && pod.restart != restart;
+        for pod in self.observed.pods.iter_mut().filter(old).filter(|pod| !pod.terminating) {
+            pod.terminating = true;
+            self.born.insert(pod.uid.clone(), now);
+        }
+        self.observed.pods.iter().any(|pod| pod.revision == revision && pod.restart != restart)
     }
 
     fn start_pod(&mut self, revision: i64, restart: i64) {
