@@ -34,26 +34,41 @@ impl Shop {
 
     /// [`Self::decide`], where a refusal is an error.
     pub async fn carry_out(&self, verb: Verb, revision: i64, why: &str, within: Duration) -> Result<()> {
-        let decided = self.decide(verb, revision, why, within).await?;
+        self.carry_out_as(self.decision(verb, revision, why), within).await
+    }
+
+    /// [`Self::carry_out`], with everything that a decision can say.
+    pub async fn carry_out_as(&self, spec: ReleaseDecisionSpec, within: Duration) -> Result<()> {
+        let (verb, revision) = (spec.verb.as_str(), spec.revision);
+        let decided = self.decided(&self.write_down(spec).await?, within).await?;
         if !decided.done() {
             let message = decided.status.message.unwrap_or_default();
-            bail!("{} of revision {revision} of {} was refused: {message}", verb.as_str(), self.name);
+            bail!("{verb} of revision {revision} of {} was refused: {message}", self.name);
         }
         Ok(())
     }
 
-    /// Writes down a decision; says its name.
-    pub async fn decide_only(&self, verb: Verb, revision: i64, why: &str) -> Result<String> {
-        let spec = ReleaseDecisionSpec {
+    /// A decision of whoever runs this.
+    pub fn decision(&self, verb: Verb, revision: i64, why: &str) -> ReleaseDecisionSpec {
+        ReleaseDecisionSpec {
             reason: Some(why.to_owned()),
             ..ReleaseDecisionSpec::new(&self.name, verb, revision, &self.actor)
-        };
+        }
+    }
+
+    /// Writes down a decision; says its name.
+    pub async fn decide_only(&self, verb: Verb, revision: i64, why: &str) -> Result<String> {
+        self.write_down(self.decision(verb, revision, why)).await
+    }
+
+    async fn write_down(&self, spec: ReleaseDecisionSpec) -> Result<String> {
+        let (verb, revision) = (spec.verb.as_str(), spec.revision);
         let mut decision = ReleaseDecision::new("", spec);
         decision.metadata.name = None;
-        decision.metadata.generate_name = Some(format!("{}-r{revision}-{}-", self.name, verb.as_str()));
+        decision.metadata.generate_name = Some(format!("{}-r{revision}-{verb}-", self.name));
         let created = self.api::<ReleaseDecision>().create(&PostParams::default(), &decision).await;
-        let created = created
-            .with_context(|| format!("decide to {} revision {revision} of {}", verb.as_str(), self.name))?;
+        let created =
+            created.with_context(|| format!("decide to {verb} revision {revision} of {}", self.name))?;
         created.metadata.name.context("the API server gave the decision no name")
     }
 

@@ -13,6 +13,7 @@ mod liveness;
 mod never_ready;
 mod refusals;
 mod release;
+mod restart;
 mod rollback;
 mod scale;
 mod two_lines;

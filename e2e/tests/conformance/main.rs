@@ -1,6 +1,8 @@
 //! The release cases that peers test end to end, in our terms, on a real cluster and under traffic: no request fails, and no
 //! revision answers outside of its time. `README.md` says which case is where. These run beside each other.
 
+mod analysed;
+mod canary;
 mod failure;
 mod keep_old;
 mod paused;

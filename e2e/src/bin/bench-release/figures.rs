@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::{abort::Aborted, whole::Whole};
+use crate::{abort::Aborted, share::Shared, whole::Whole};
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -19,11 +19,13 @@ pub(crate) struct Figures {
     abort_ms_max: Option<u128>,
     abort_failed: u64,
     abort_unserved: u64,
+    canary_share_percent: BTreeMap<String, f64>,
+    canary_share_error_points_max: Option<f64>,
 }
 
 impl Figures {
     /// Of the release with the most writes, and the slowest aborts.
-    pub(crate) fn of(releases: &[Whole], aborts: &[Aborted]) -> Result<Self> {
+    pub(crate) fn of(releases: &[Whole], aborts: &[Aborted], shares: &[Shared]) -> Result<Self> {
         let most = releases.iter().max_by_key(|whole| whole.api_writes()).context("there was no release")?;
         let mut abort_ms = BTreeMap::new();
         for aborted in aborts {
@@ -40,6 +42,11 @@ impl Figures {
             abort_ms,
             abort_failed: aborts.iter().map(|aborted| aborted.failed).sum(),
             abort_unserved: aborts.iter().map(|aborted| aborted.unserved).sum(),
+            canary_share_percent: shares
+                .iter()
+                .map(|shared| (format!("{} %", shared.asked), shared.got))
+                .collect(),
+            canary_share_error_points_max: shares.iter().map(Shared::error).max_by(f64::total_cmp),
         })
     }
 
@@ -59,6 +66,12 @@ impl Figures {
         }
         println!("failed in aborts                         {}", self.abort_failed);
         println!("without a ready pod until users are back {}", self.abort_unserved);
+        for (asked, got) in &self.canary_share_percent {
+            println!("canary share of {asked:<24} {got:.2} %");
+        }
+        if let Some(error) = self.canary_share_error_points_max {
+            println!("canary share, largest error              {error:.2} points");
+        }
     }
 }
 
@@ -82,13 +95,16 @@ mod tests {
             failed,
             unserved: 0,
         };
+        let shared = Shared { asked: 10.0, got: 10.1, kept_alive: 9.8 };
         let figures = Figures::of(
             &[whole(2, 1), whole(4, 0)],
             &[aborted(0, 90, 0), aborted(0, 50, 0), aborted(2, 7, 1)],
+            &[shared],
         )
         .unwrap();
         assert_eq!((figures.api_writes, figures.api_reads, figures.abort_ms_max), (5, 1, Some(90)));
         assert_eq!(figures.abort_ms, BTreeMap::from([("0 ready".to_owned(), 90), ("2 ready".to_owned(), 7)]));
         assert_eq!(figures.abort_failed, 1);
+        assert!((figures.canary_share_error_points_max.unwrap() - 0.2).abs() < 1e-9);
     }
 }

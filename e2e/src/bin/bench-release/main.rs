@@ -1,7 +1,9 @@
-//! `cargo bench-release`: what a release costs the API server, how long its phases take, and how fast an abort is.
+//! `cargo bench-release`: what a release costs the API server, how long its phases take, how fast an abort is, and
+//! how exactly a canary keeps its share.
 
 mod abort;
 mod figures;
+mod share;
 mod timeline;
 mod whole;
 
@@ -25,7 +27,7 @@ const NAME: &str = "product";
 /// Measure releases: writes to the API server by the audit log, phases by the status, aborts by live traffic.
 ///
 /// Some releases of a service with three replicas run to their end. Then candidates are broken after the switch, with none, half
-/// and all but one of their pods ready, and aborted. Load and service share this machine: compare figures of one run only.
+/// and all but one of their pods ready, and aborted. Then a canary stands at some shares, and answers are counted. Load and service share this machine: compare figures of one run only.
 #[derive(Parser)]
 #[command(name = "cargo bench-release", bin_name = "cargo bench-release", version, max_term_width = 110)]
 struct Arguments {
@@ -38,7 +40,10 @@ struct Arguments {
     /// So many rounds of aborts, each with none, half and all but one of the candidate's pods ready.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=20))]
     aborts: u8,
-    /// Requests in a second.
+    /// So many requests for each share of a canary.
+    #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=500_000))]
+    requests: u64,
+    /// Requests in a second, in releases and aborts.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=5_000))]
     rate: u32,
     /// Tell every write of a release.
@@ -76,8 +81,14 @@ async fn measure(cluster: &Cluster, arguments: &Arguments) -> Result<Figures> {
     let releases = whole::measure(&shop, cluster, arguments).await.context("whole releases")?;
     shop.delete(PATIENCE).await.context("remove the released service")?;
     let aborts = abort::measure(&shop, arguments).await.context("aborts")?;
+    shop.delete(PATIENCE).await.context("remove the aborted service")?;
+    // What was measured until then is told all the same.
+    let shares = share::measure(&shop, arguments).await.unwrap_or_else(|error| {
+        eprintln!("error: there are no figures of a canary's shares: {error:#}");
+        Vec::new()
+    });
     shop.delete(PATIENCE).await.context("remove the measured service")?;
-    Figures::of(&releases, &aborts)
+    Figures::of(&releases, &aborts, &shares)
 }
 
 fn progress(load: &View, text: &str) {
