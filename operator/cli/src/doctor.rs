@@ -13,7 +13,7 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
-use shop_crds::{ShopService, VERSION, definition, names};
+use shop_crds::{ShopService, VERSION, Verb, definition, names};
 
 use crate::{client::Right, exit::Exit, verdict};
 
@@ -25,14 +25,22 @@ const SIDECAR_IMAGE: &str = "SHOP_SIDECAR_IMAGE";
 /// Policies that the chart installs.
 pub const POLICIES: [&str; 3] =
     ["shopkeeper-generated-objects", "shopkeeper-generated-scale", "shopkeeper-decisions"];
-/// What the verbs need, and what they are for.
-pub const RIGHTS: [(Right, &str); 5] = [
-    (Right::of("get", "shopservices"), "every verb"),
-    (Right::of("list", "shopservices"), "get"),
-    (Right::of("watch", "shopservices"), "hearing of changes at once"),
-    (Right::of("patch", "shopservices"), "set image"),
-    (Right::of("create", "releasedecisions"), "every verb that decides"),
-];
+/// What the verbs need, what it is for, and a `ClusterRole` that has it.
+pub fn rights() -> Vec<(Right, &'static str, &'static str)> {
+    let apps = |verb, resource| Right { verb, group: "apps", resource };
+    let mut rights = vec![
+        (Right::of("get", "shopservices"), "every verb", "shop-viewer"),
+        (Right::of("list", "shopservices"), "get", "shop-viewer"),
+        (Right::of("watch", "shopservices"), "hearing of changes at once", "shop-viewer"),
+        (Right::of("list", "shoppolicies"), "plan, which looks at freeze windows", "shop-viewer"),
+        (apps("list", "controllerrevisions"), "plan and diff", "view"),
+        (Right::of("patch", "shopservices"), "set image", "shop-editor"),
+        (Right::of("create", "releasedecisions"), "every verb that decides", "shop-promoter"),
+    ];
+    let deciding = |verb: Verb| (Right::of(verb.as_str(), "shopservices"), verb.as_str(), "shop-promoter");
+    rights.extend(Verb::ALL.map(deciding));
+    rights
+}
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -203,14 +211,13 @@ pub fn policy(
 }
 
 /// A right of the user.
-pub fn right(right: Right, used_for: &str, allowed: bool, namespace: &str) -> Finding {
+pub fn right(right: Right, used_for: &str, role: &str, allowed: bool, namespace: &str) -> Finding {
     let subject = format!("right to {} {}", right.verb, right.resource);
     if allowed {
         return Finding::ok(subject, format!("you have it in namespace {namespace:?}"));
     }
     let message = format!("you do not have it in namespace {namespace:?}; it is for {used_for}");
-    let role = if right.verb == "patch" { "shop-editor" } else { "shop-promoter" };
-    let remedy = format!("kubectl create rolebinding shop --clusterrole={role} --user=YOU -n {namespace}");
+    let remedy = format!("kubectl create rolebinding {role} --clusterrole={role} --user=YOU -n {namespace}");
     let level = if right.verb == "get" { Level::Fail } else { Level::Warn };
     Finding::not(level, subject, message, remedy)
 }
@@ -253,7 +260,12 @@ pub fn sidecars(operators: &[Deployment], pods: &[Pod], namespace: &str) -> Find
     }
     let message =
         format!("{count} of {} pods have another image than {image}: {}", pods.len(), older.join(", "));
-    Finding::not(Level::Warn, subject, message, "the next revision of each brings the new one")
+    Finding::not(
+        Level::Warn,
+        subject,
+        message,
+        "kubectl shop restart NAME brings the new one; so does the next revision of each",
+    )
 }
 
 fn sidecar_image(operator: &Deployment) -> Option<String> {

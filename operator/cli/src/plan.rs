@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 use shop_crds::{ShopService, ShopServiceSpec, Span, service::release::Strategy, status::Phase};
 use shop_release::{
-    Deployment, Observed, Service, ServiceKind, Source, SourceState, StoredRevision, StoredSnapshot, Subject,
+    Deployment, Observed, Policy, Service, ServiceKind, Source, SourceState, StoredRevision, StoredSnapshot,
+    Subject,
 };
 
 use crate::{
@@ -66,6 +67,8 @@ pub struct Found {
     pub sources: Vec<Source>,
     /// Those that it names afterwards.
     pub sources_after: Vec<Source>,
+    /// Freeze windows of the namespace.
+    pub policies: Vec<Policy>,
     /// Quotas of the namespace.
     pub quotas: Vec<ResourceQuota>,
     /// Budgets of the namespace.
@@ -228,6 +231,7 @@ fn observed(found: &Found) -> Observed {
     let mut observed = Observed {
         sources: found.sources.clone(),
         revisions: found.revisions.clone(),
+        policies: found.policies.clone(),
         keys: found.service.is_some(),
         account: found.service.is_some(),
         keys_fingerprint: "plan".to_owned(),

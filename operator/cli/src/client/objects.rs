@@ -14,12 +14,13 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    Api, ResourceExt as _,
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
+use serde::Deserialize as _;
 use serde_json::{Value, json};
-use shop_crds::{GROUP, ShopService, names};
-use shop_release::StoredRevision;
+use shop_crds::{GROUP, ShopPolicy, ShopPolicySpec, ShopService, names};
+use shop_release::{Policy, StoredRevision};
 
 use super::{ClientError, Cluster, ask, pages};
 use crate::diff::Record;
@@ -196,6 +197,19 @@ impl Cluster {
     pub async fn quotas(&self) -> Result<Vec<ResourceQuota>, ClientError> {
         let api: Api<ResourceQuota> = Api::namespaced(self.client.clone(), &self.namespace);
         pages("list ResourceQuotas", &api, ListParams::default()).await
+    }
+
+    /// `ShopPolicies` of the namespace; those that cannot be read stop promotions, as they do in the operator.
+    pub async fn policies(&self) -> Result<Vec<Policy>, ClientError> {
+        let resource = ApiResource::erase::<ShopPolicy>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let found = pages("list ShopPolicies", &api, ListParams::default()).await?;
+        let read = |object: DynamicObject| Policy {
+            name: object.name_any(),
+            spec: ShopPolicySpec::deserialize(object.data.get("spec").unwrap_or(&Value::Null))
+                .map_err(|error| error.to_string()),
+        };
+        Ok(found.into_iter().map(read).collect())
     }
 
     /// Budgets of the namespace.

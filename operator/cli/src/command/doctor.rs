@@ -7,7 +7,7 @@ use shop_crds::GROUP;
 
 use crate::{
     client::Cluster,
-    doctor::{self, Finding, POLICIES, RIGHTS, Report},
+    doctor::{self, Finding, POLICIES, Report},
     exit::Exit,
     render,
 };
@@ -57,7 +57,7 @@ async fn definitions(cluster: &Cluster) -> Vec<Finding> {
             Err(error) => Finding::unseen(format!("definition {name}"), &error),
         }
     };
-    join_all(["shopservices", "releasedecisions"].map(look)).await
+    join_all(["shopservices", "releasedecisions", "shoppolicies"].map(look)).await
 }
 
 async fn policies(cluster: &Cluster) -> Vec<Finding> {
@@ -69,9 +69,9 @@ async fn policies(cluster: &Cluster) -> Vec<Finding> {
 }
 
 async fn rights(cluster: &Cluster) -> Vec<Finding> {
-    let look = async |(right, used_for)| match cluster.may(right).await {
-        Ok(allowed) => doctor::right(right, used_for, allowed, cluster.namespace()),
+    let look = async |(right, used_for, role)| match cluster.may(right).await {
+        Ok(allowed) => doctor::right(right, used_for, role, allowed, cluster.namespace()),
         Err(error) => Finding::unseen(format!("right to {} {}", right.verb, right.resource), &error),
     };
-    join_all(RIGHTS.map(look)).await
+    join_all(doctor::rights().into_iter().map(look)).await
 }

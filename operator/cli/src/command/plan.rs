@@ -62,10 +62,11 @@ async fn one(document: &Value, documents: &[Value], cluster: &Cluster) -> Result
     // First of all: bad input is refused in the words of the API server.
     let mut wanted = cluster.rehearse_apply(document).await?;
     let name = wanted.name_any();
-    let (service, revisions, replicas, quotas, budgets) = tokio::join!(
+    let (service, revisions, replicas, policies, quotas, budgets) = tokio::join!(
         cluster.service_if_any(&name),
         cluster.stored_revisions(&name),
         cluster.replicas(&name),
+        cluster.policies(),
         cluster.quotas(),
         cluster.budgets(),
     );
@@ -77,6 +78,10 @@ async fn one(document: &Value, documents: &[Value], cluster: &Cluster) -> Result
     found.sources_after = sources(cluster, &wanted, documents).await?;
     if let Some(service) = &service {
         found.sources = sources(cluster, service, &[]).await?;
+    }
+    match policies {
+        Ok(policies) => found.policies = policies,
+        Err(error) => found.unseen.push(Finding::unseen("freeze windows", &error)),
     }
     match quotas {
         Ok(quotas) => found.quotas = quotas,

@@ -129,6 +129,20 @@ fn services_that_wait_for_somebody_are_named() {
 }
 
 #[test]
+fn every_verb_that_decides_has_a_right_and_a_role() {
+    for verb in Verb::ALL {
+        let (wanted, used_for, role) =
+            rights().into_iter().find(|(right, ..)| right.verb == verb.as_str()).unwrap();
+        let finding = right(wanted, used_for, role, false, "shop");
+        assert_eq!(finding.level, Level::Warn);
+        assert!(finding.remedy.unwrap().contains("--clusterrole=shop-promoter"), "{verb:?}");
+    }
+    let (first, used_for, role) = rights()[0];
+    assert_eq!(right(first, used_for, role, false, "shop").level, Level::Fail);
+    assert_eq!(right(first, used_for, role, true, "shop").level, Level::Ok);
+}
+
+#[test]
 fn one_failure_is_the_exit_code() {
     let warned = Report::of(vec![Finding::unseen("operator", &"forbidden")]);
     assert_eq!((warned.result, warned.exit_code), (Exit::Done, 0));

@@ -177,6 +177,24 @@ fn what_is_missing_stops_it() {
 }
 
 #[test]
+fn a_freeze_window_is_where_it_stops() {
+    let policy = |start: &str| Policy {
+        name: "calendar".to_owned(),
+        spec: Ok(serde_json::from_value(json!({"freeze": [
+            {"name": "sale", "start": start, "duration": "1d", "timeZone": "UTC"},
+        ]}))
+        .unwrap()),
+    };
+    for (start, frozen) in [("2026-01-02T00:00:00", true), ("2026-01-03T04:00:00", false)] {
+        let mut found = running(&service("shop/order:1", &json!({})));
+        found.policies = vec![policy(start)];
+        let forecast = forecast(&found, &service("shop/order:2", &json!({})), now());
+        assert_eq!(forecast.ends.contains("waits for Frozen"), frozen, "{}", forecast.ends);
+        assert_eq!(forecast.result == Exit::Error, frozen, "{}", forecast.ends);
+    }
+}
+
+#[test]
 fn quotas_are_held_against_the_peak() {
     let quota = |hard: &[(&str, &str)]| -> ResourceQuota {
         let of = |pairs: &[(&str, &str)]| {

@@ -203,6 +203,20 @@ async fn plan_asks_the_api_server_first_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn plan_looks_at_freeze_windows() {
+    let running = json!({"phase": "Stable", "observedGeneration": 1, "active": {"revision": 1}});
+    let server = Server::new([running]);
+    let policy = json!({"apiVersion": "shopkeeper.dev/v1alpha1", "kind": "ShopPolicy", "metadata": {"name": "calendar"},
+                        "spec": {"freeze": [{"name": "no-zone", "duration": "1d"}]}});
+    server.add("/apis/shopkeeper.dev/v1alpha1/namespaces/shop/shoppolicies/calendar", policy);
+    let file = file(FILE);
+    let page = shop(&server, &format!("plan -f {}", file.path().display())).await;
+    assert!(!page.out.contains("freeze windows"), "they were read: {}", page.out);
+    let path = "/apis/shopkeeper.dev/v1alpha1/namespaces/shop/shoppolicies";
+    assert!(server.asked().iter().any(|line| line.contains(path)), "{:?}", server.asked());
+}
+
+#[tokio::test]
 async fn plan_refuses_bad_files_in_the_words_of_the_api_server() {
     let server = Server::new([Value::Null]);
     server.script().invalid = Some("spec.port: Invalid value: 9440: is the sidecar's".to_owned());

@@ -175,7 +175,14 @@ async fn other(
         .filter(|(path, object)| inside(path) && fits(object))
         .map(|(_, object)| object)
         .collect();
-    let lists = ["pods", "deployments", "controllerrevisions", "resourcequotas", "poddisruptionbudgets"];
+    let lists = [
+        "pods",
+        "deployments",
+        "controllerrevisions",
+        "resourcequotas",
+        "poddisruptionbudgets",
+        "shoppolicies",
+    ];
     if listed.is_empty() && !lists.contains(&kind) {
         return failure(404, "NotFound", &format!("{kind} not found"));
     }
