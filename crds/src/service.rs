@@ -77,7 +77,8 @@ pub struct ShopServiceSpec {
     /// HTTP/2 without TLS.
     #[serde(default)]
     pub protocol: Protocol,
-    /// How many pods the active revision has.
+    /// How many pods the active revision has. Fewer that come together with new inputs (an image, a setting) are those of the new
+    /// revision: the one before keeps its own until users have left it.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 10000))]
     pub replicas: i32,

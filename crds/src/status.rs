@@ -52,6 +52,9 @@ pub struct ShopServiceStatus {
     /// The restart of the active revision's pods that runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartState>,
+    /// The size that the users' revision keeps although the spec asks for fewer pods, because that came with other inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_size: Option<KeptSize>,
     /// Inputs that differ from every living revision, and since when: a revision is cut once they have settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
@@ -385,6 +388,18 @@ pub struct Pending {
     pub hash: String,
     /// Since when they are as they are.
     pub since: MicroTime,
+}
+
+/// Fewer pods were asked for together with other inputs: they are those of the revision that comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptSize {
+    /// The revision that keeps its size until users have left it.
+    pub revision: i64,
+    /// How many pods it keeps.
+    pub replicas: i32,
+    /// `spec.replicas` that came with the other inputs; any other number counts at once.
+    pub wanted: i32,
 }
 
 /// A living revision.

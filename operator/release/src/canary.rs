@@ -18,7 +18,7 @@ use crate::{
     analysis, desired,
     document::{HandOff, Match, Mirror, Sticky},
     gates, handoff,
-    view::{Draft, View, after},
+    view::{Draft, View, after, nearly_all},
     write::ServiceKind,
 };
 
@@ -169,13 +169,13 @@ pub(crate) fn lack(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Op
         Some((_, Step { replicas: Some(_), .. })) => {
             let wanted = size(view, release);
             let sized = view.deployment(to).is_some_and(|deployment| deployment.replicas >= wanted);
-            let ready = sized && view.ready(&draft.status, to) >= wanted;
+            let ready = sized && view.ready(&draft.status, to) >= nearly_all(wanted);
             return (!ready).then_some(Lack::Pods);
         }
         Some(_) => return None,
         // Where it walked by steps it may not be at full size yet; otherwise `Scaling` has seen to that.
         None if release.step.is_some()
-            && view.ready(&draft.status, to) < full
+            && view.ready(&draft.status, to) < nearly_all(full)
             && release.weight != Some(WHOLE) =>
         {
             return Some(Lack::Pods);

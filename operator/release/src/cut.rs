@@ -8,7 +8,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, recreate,
+    abort, kept, recreate,
     view::{Draft, View, active, after, revision_state},
     write::Write,
 };
@@ -70,7 +70,10 @@ pub(crate) fn follow(view: &View<'_>, draft: &mut Draft) -> Wish {
     }
     match &draft.status.pending {
         Some(pending) if pending.hash == hash => {}
-        _ => draft.status.pending = Some(Pending { hash: hash.clone(), since: view.micro() }),
+        _ => {
+            draft.status.pending = Some(Pending { hash: hash.clone(), since: view.micro() });
+            kept::note(view, draft);
+        }
     }
     if !settled(view, draft) {
         draft.wake(after(view.now_or_pending(draft), view.release.settle().duration()));

@@ -229,7 +229,8 @@ fn fenced(draft: &Draft, decision: &Decision) -> Result<ReleaseState, Verdict> {
         let message = format!("the candidate is revision {}, not {revision}", release.to);
         return Err(Verdict::refused(Reason::StaleRevision, message));
     }
-    if is_older(decision, release) {
+    // An abort is never too early: clocks that differ (this machine's, and the API server's) must not stop it.
+    if decision.spec.verb != Verb::Abort && is_older(decision, release) {
         let message = format!("the decision is older than this release of revision {revision}");
         return Err(Verdict::refused(Reason::StaleRevision, message));
     }

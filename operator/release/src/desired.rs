@@ -6,7 +6,7 @@ use shop_crds::status::{Phase, ReleaseState};
 use crate::{
     abort, canary,
     document::{HandOff, Mirror, Role},
-    gates, phases, recreate,
+    gates, kept, phases, recreate,
     view::{Draft, View, active},
     write::{MaxUnavailable, ServiceKind},
 };
@@ -68,19 +68,19 @@ pub(crate) fn of(view: &View<'_>, draft: &mut Draft) -> Desired {
     let mut desired = match draft.release().cloned() {
         Some(release) => match release.from {
             Some(from) if release.recreate && release.aborting.is_some() => {
-                recreate::aborting(view, &release, from)
+                recreate::aborting(view, draft, &release, from)
             }
             Some(from) if release.recreate => recreate::releasing(view, draft, &release, from),
             Some(from) if release.aborting.is_some() => aborting(view, draft, &release, from),
             Some(from) => releasing(view, draft, &release, from),
             None if !gates::jobs::may_start(view, &draft.status, &release) => {
-                let mut first = serving(view, release.to);
+                let mut first = serving(view, draft, release.to);
                 first.revisions = vec![Wanted::new(release.to, Role::Active, 0)];
                 first
             }
-            None => serving(view, release.to),
+            None => serving(view, draft, release.to),
         },
-        None => active(&draft.status).map_or_else(Desired::default, |active| serving(view, active)),
+        None => active(&draft.status).map_or_else(Desired::default, |active| serving(view, draft, active)),
     };
     // Whatever else runs is a leftover of a release that ended while its last writes were lost.
     let known = |revision: i64| desired.revisions.iter().any(|wanted| wanted.revision == revision);
@@ -106,17 +106,18 @@ pub(crate) fn standing(view: &View<'_>, revision: i64, without: i32) -> i32 {
 }
 
 /// One revision, for everybody.
-fn serving(view: &View<'_>, revision: i64) -> Desired {
+fn serving(view: &View<'_>, draft: &Draft, revision: i64) -> Desired {
     Desired {
-        revisions: vec![Wanted::new(revision, Role::Active, view.subject.replicas())],
+        revisions: vec![Wanted::new(revision, Role::Active, kept::size(view, draft, revision))],
         services: ServiceKind::ALL.map(|kind| (kind, revision)).to_vec(),
     }
 }
 
 fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i64) -> Desired {
-    let (to, full) = (release.to, view.subject.replicas());
-    let old = Wanted::new(from, Role::Active, full);
-    let new = Wanted::new(to, Role::Candidate, full).pushed();
+    let to = release.to;
+    let kept = kept::size(view, draft, from);
+    let old = Wanted::new(from, Role::Active, kept);
+    let new = Wanted::new(to, Role::Candidate, kept::size(view, draft, to)).pushed();
     let grown = || Wanted::new(to, Role::Candidate, canary::size(view, release)).pushed();
     let here = |users: i64| {
         vec![(ServiceKind::Users, users), (ServiceKind::Pods, users), (ServiceKind::Preview, to)]
@@ -145,8 +146,8 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
             Desired { revisions: vec![new, hands], services: here(if may { to } else { from }) }
         }
         Phase::Watching => {
-            let warm = standing(view, from, full);
-            let size = if release.succeeded.is_some() { warm } else { full };
+            let warm = standing(view, from, kept);
+            let size = if release.succeeded.is_some() { warm } else { kept };
             let old = Wanted::new(from, Role::Retiring, size).handing(to, ServiceKind::Users, false);
             let new = Wanted { role: Role::Active, ..new };
             Desired { revisions: vec![new, old], services: here(to) }
@@ -165,10 +166,10 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
 }
 
 fn aborting(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i64) -> Desired {
-    let (to, full) = (release.to, view.subject.replicas());
+    let to = release.to;
     let traffic = release.aborting.as_ref().is_some_and(|abort| abort.traffic);
     let back = release.aborting.as_ref().is_some_and(|abort| abort.back_since.is_some());
-    let stable = Wanted::new(from, Role::Active, full);
+    let stable = Wanted::new(from, Role::Active, kept::size(view, draft, from));
     let stays = standing(view, to, 0);
     let left = Wanted::new(to, Role::Retiring, stays).handing(from, ServiceKind::Users, true);
     let to_stable = || ServiceKind::ALL.map(|kind| (kind, from)).to_vec();

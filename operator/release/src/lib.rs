@@ -27,6 +27,7 @@ mod guard;
 mod handoff;
 mod health;
 pub mod inputs;
+mod kept;
 mod observed;
 mod outside;
 mod overlay;
@@ -122,6 +123,7 @@ pub fn plan(subject: &Subject, observed: &Observed, status: &ShopServiceStatus, 
             break;
         }
     }
+    kept::tidy(&view, &mut draft);
     if let Some(active) = view::active(&draft.status) {
         health::record_digest(&view, &mut draft, active);
     }

@@ -11,7 +11,7 @@ use shop_crds::{
 
 use crate::{
     abort, analysis, canary, cut, gates, handoff, health, recreate,
-    view::{Draft, View, after, revision_state},
+    view::{Draft, View, after, nearly_all, revision_state},
     write::ServiceKind,
 };
 
@@ -107,8 +107,8 @@ fn first(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     if !gates::jobs::expand(view, draft, release) {
         return gates::wait_no_more(draft);
     }
-    if view.ready(&draft.status, to) < view.subject.replicas() || view.service(ServiceKind::Preview).is_none()
-    {
+    let ready = view.ready(&draft.status, to) >= nearly_all(view.subject.replicas());
+    if !ready || view.service(ServiceKind::Preview).is_none() {
         return false;
     }
     succeed(view, draft, to);
@@ -127,6 +127,10 @@ pub(crate) fn preview_size(view: &View<'_>, status: &ShopServiceStatus, release:
     if release.straight { wanted } else { view.release.preview_replicas().min(wanted) }
 }
 
+fn previewed(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> bool {
+    view.ready(&draft.status, release.to) >= nearly_all(preview_size(view, &draft.status, release))
+}
+
 fn prepare(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     if !gates::jobs::expand(view, draft, release) {
         return gates::wait_no_more(draft);
@@ -134,7 +138,7 @@ fn prepare(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     if gates::wait_again(view, draft) {
         return true;
     }
-    let ready = view.ready(&draft.status, release.to) >= preview_size(view, &draft.status, release);
+    let ready = previewed(view, draft, release);
     let ready = ready && (!release.recreate || recreate::prepared(view, release));
     if ready {
         draft.enter(Phase::Verifying, view, false);
@@ -143,7 +147,7 @@ fn prepare(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
 }
 
 fn verify(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
-    if view.ready(&draft.status, release.to) < preview_size(view, &draft.status, release) {
+    if !previewed(view, draft, release) {
         draft.enter(Phase::Preparing, view, true);
         return true;
     }
@@ -183,7 +187,7 @@ pub(crate) fn promoted_at(view: &View<'_>, release: &ReleaseState) -> Option<(Sp
 fn scale(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     let wanted = canary::size(view, release);
     let sized = view.deployment(release.to).is_some_and(|deployment| deployment.replicas == wanted);
-    let ready = view.ready(&draft.status, release.to) >= wanted;
+    let ready = view.ready(&draft.status, release.to) >= nearly_all(wanted);
     let told = handoff::acknowledged(view, &draft.status, release.to);
     if !(sized && ready && told) {
         return gates::wait_again(view, draft);

@@ -19,8 +19,8 @@ use crate::{
     abort, cut,
     desired::{Desired, Wanted, standing},
     document::Role,
-    handoff,
-    view::{Draft, View, after},
+    handoff, kept,
+    view::{Draft, View, after, nearly_all},
     write::ServiceKind,
 };
 
@@ -73,7 +73,7 @@ pub(crate) fn replace(view: &View<'_>, draft: &mut Draft, release: &ReleaseState
         return true;
     }
     let sized = view.deployment(release.to).is_some_and(|deployment| deployment.replicas == full);
-    let ready = view.ready(&draft.status, release.to) >= full;
+    let ready = view.ready(&draft.status, release.to) >= nearly_all(full);
     let told = handoff::acknowledged(view, &draft.status, release.to);
     if !(comes && sized && ready && told) {
         return false;
@@ -97,7 +97,10 @@ pub(crate) fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState, 
     let new = |role| Wanted::new(to, role, if comes { full } else { 0 }).pushed();
     match draft.phase() {
         Phase::Preparing | Phase::Verifying => {
-            let (new, old) = (Wanted::new(to, Role::Candidate, 0), Wanted::new(from, Role::Active, full));
+            let (new, old) = (
+                Wanted::new(to, Role::Candidate, 0),
+                Wanted::new(from, Role::Active, kept::size(view, draft, from)),
+            );
             Desired { revisions: vec![new, old], services: all(from) }
         }
         Phase::Scaling | Phase::Switching => {
@@ -115,11 +118,11 @@ pub(crate) fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState, 
 }
 
 /// What shall be on the way back.
-pub(crate) fn aborting(view: &View<'_>, release: &ReleaseState, from: i64) -> Desired {
+pub(crate) fn aborting(view: &View<'_>, draft: &Draft, release: &ReleaseState, from: i64) -> Desired {
     let to = release.to;
     let comes = stopped(view, to) || standing(view, from, 0) > 0;
     let old = if comes {
-        Wanted::new(from, Role::Active, view.subject.replicas()).pushed()
+        Wanted::new(from, Role::Active, kept::size(view, draft, from)).pushed()
     } else {
         Wanted::gone(from, Role::Active)
     };

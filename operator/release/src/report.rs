@@ -12,8 +12,8 @@ use shop_crds::{
 use crate::{
     abort, analysis, canary, gates, handoff, health,
     inputs::NoInputs,
-    phases, recreate, restart,
-    view::{Draft, View, active, after, revision_state},
+    kept, phases, recreate, restart,
+    view::{Draft, View, active, after, nearly_all, revision_state},
     write::ServiceKind,
 };
 
@@ -74,7 +74,7 @@ pub(crate) fn command(view: &View<'_>, verb: &str, revision: Option<i64>) -> Str
 fn numbers(view: &View<'_>, draft: &mut Draft) {
     let Some(active) = active(&draft.status) else { return };
     let ready = view.ready(&draft.status, active);
-    draft.status.ready = Some(format!("{ready}/{}", view.subject.replicas()));
+    draft.status.ready = Some(format!("{ready}/{}", kept::size(view, draft, active)));
     draft.status.replicas = Some(view.deployment(active).map_or(0, |deployment| deployment.replicas));
     draft.status.selector = Some(format!("{LABEL_SERVICE}={},{LABEL_REVISION}={active}", view.subject.name));
     draft.status.active = Some(draft.named(active));
@@ -260,7 +260,7 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
         }
         Phase::Scaling => {
             let silent = handoff::unreachable(view, &[to])
-                .filter(|_| view.ready(&draft.status, to) >= canary::size(view, release));
+                .filter(|_| view.ready(&draft.status, to) >= nearly_all(canary::size(view, release)));
             let wait = silent.map_or_else(
                 || {
                     Wait::new(

@@ -197,6 +197,13 @@ pub(crate) fn digest_of(image_id: &str) -> Option<String> {
     image_id.get(at..).map(str::to_owned)
 }
 
+/// Ready pods with which a revision of this size counts as all there: a tenth, rounded down, may be missing. That is no pod below
+/// ten, one from ten on, and never more than the revision's budget lets go (see [`MaxUnavailable`]), so that it is enough for
+/// the users of the other one. Otherwise one pod of 200 that comes and goes would hold a release up until its deadline.
+pub(crate) fn nearly_all(size: i32) -> i32 {
+    size - size.max(0) / 10
+}
+
 /// Adds a length of time to a time; the far future where it does not fit.
 pub(crate) fn after(time: Timestamp, span: Duration) -> Timestamp {
     time.checked_add(span).unwrap_or(Timestamp::MAX)

@@ -56,7 +56,6 @@ fn the_hand_off_is_not_begun_while_paused() {
     world.run_until(60, |world| hands(world) == 1);
 }
 
-// Hazard H3: a peer's pause stops the way back too.
 #[test]
 fn a_pause_never_stops_an_abort() {
     for phase in [Phase::Preparing, Phase::Scaling, Phase::Shifting, Phase::Switching, Phase::Watching] {

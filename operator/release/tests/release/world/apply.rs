@@ -216,7 +216,7 @@ impl World {
     }
 
     fn push(&mut self, uid: &str, accept: impl FnOnce(&mut shop_release::Pod)) {
-        let now = self.now;
+        let now = self.now + self.skew;
         let epoch = self.subject.leader_epoch;
         let accepted = self.accepted.get(uid).copied().unwrap_or(0);
         let mute = self.mute.contains(uid) || accepted > epoch;

@@ -249,7 +249,7 @@ impl World {
         let answered = decision.status.as_ref().is_some_and(|status| status.outcome.is_some());
         holds(!answered, Invariant::Fenced, || format!("{name} was answered, and moves again"))?;
         let before = self.status.release.as_ref().filter(|before| before.to == release.to);
-        if let Some(before) = before.filter(|_| matches!(spec.verb, Verb::Promote | Verb::Abort)) {
+        if let Some(before) = before.filter(|_| spec.verb == Verb::Promote) {
             let late = decision.created + SignedDuration::from_secs(1) > before.started.0;
             holds(late, Invariant::Fenced, || format!("{name} is older than the release that it moves"))?;
         }

@@ -64,6 +64,8 @@ struct Snapshot {
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) now: Timestamp,
+    /// How far the operator's clock is ahead of the one of the API server.
+    pub(crate) skew: SignedDuration,
     pub(crate) subject: Subject,
     pub(crate) status: ShopServiceStatus,
     pub(crate) observed: Observed,
@@ -118,6 +120,7 @@ impl World {
         };
         let mut world = Self {
             now: "2026-01-01T00:00:00.25Z".parse().unwrap(),
+            skew: SignedDuration::ZERO,
             subject,
             status: ShopServiceStatus::default(),
             observed: Observed { keys_fingerprint: "keys".into(), ..Observed::default() },
@@ -263,8 +266,9 @@ impl World {
             read = self.past.last().unwrap().clone();
         }
         read.subject.leader_epoch = self.subject.leader_epoch;
-        let made = plan(&read.subject, &read.observed, &read.status, self.now);
-        let again = plan(&read.subject, &read.observed, &read.status, self.now);
+        let clock = self.now + self.skew;
+        let made = plan(&read.subject, &read.observed, &read.status, clock);
+        let again = plan(&read.subject, &read.observed, &read.status, clock);
         assert_eq!(made, again, "a plan is a function of its arguments");
         let mut pass = Pass { planned: Some(made.clone()), ..Pass::default() };
         let sight = Sight::new(&read.subject, &read.observed, &read.status, &made.status);

@@ -164,7 +164,7 @@ impl World {
             let lingers = left.is_some_and(|left| left + SignedDuration::from_secs(self.linger) >= self.now);
             let in_flight = i64::from(has_users || lingers);
             pod.sidecar.traffic = pod.ready.then_some(Traffic {
-                at: self.now,
+                at: self.now + self.skew,
                 connections: in_flight,
                 upgraded: 0,
                 in_flight,
