@@ -39,7 +39,7 @@ pub struct ReleaseDecisionSpec {
     /// `rollback`: the revision to go back to; it must have served users successfully and still be kept. Left out, it is the one
     /// before. Inside of the ShopService's rollbackWindow it returns at once, outside of it is released like a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 0))]
     pub to: Option<i64>,
     /// `promote`: all steps, pauses and analyses that are left are skipped; ready pods and the sidecars' acknowledgements never
     /// are. Where more than one person must promote, all of them must ask for it.

@@ -25,6 +25,8 @@ pub const ANNOTATION_ROLE: &str = "shopkeeper.dev/role";
 pub const ANNOTATION_COLOUR: &str = "shopkeeper.dev/colour";
 /// Annotation: hash of what the operator wrote, by which it sees whether somebody else changed it.
 pub const ANNOTATION_WRITTEN: &str = "shopkeeper.dev/written";
+/// Number of the revision that is an adopted Deployment: no other has it.
+pub const ADOPTED: i64 = 0;
 /// Annotation by which an administrator passes the admission policy: the reason for doing so.
 pub const ANNOTATION_BREAK_GLASS: &str = "shopkeeper.dev/break-glass";
 

@@ -106,7 +106,12 @@ reasons! {
     /// Every part of a policy can be followed.
     PolicyAccepted,
 
+    /// A Deployment that was there before serves as revision 0.
+    Adopted,
+
     // What blocks.
+    /// The Deployment or the Service that spec.adopt names cannot be taken over as it is.
+    AdoptionRefused,
     /// An object of that name exists and belongs to somebody else.
     NameTaken,
     /// A ConfigMap or Secret that the spec names does not exist.

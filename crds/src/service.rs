@@ -122,6 +122,19 @@ pub struct ShopServiceSpec {
     /// revision. The API server is asked, by a dry run, before one is cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodOverlay>,
+    /// A Deployment that was there before: with the Service of this ShopService's name it becomes revision 0 as it stands, and the
+    /// first release takes its place. Without effect once a revision was made of it. `kubectl shop adopt` writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
+}
+
+/// What is taken over as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Adopt {
+    /// Name of the Deployment, in the same namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub deployment: String,
 }
 
 fn one() -> i32 {
@@ -206,8 +219,9 @@ pub struct Probe {
 }
 
 /// The Service that users reach.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename_all = "camelCase")]
 pub struct UserService {
     /// `ClusterIP`, `NodePort` or `LoadBalancer`.
     #[serde(default, rename = "type")]
@@ -216,6 +230,29 @@ pub struct UserService {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
+    /// Port of the Service.
+    #[serde(default = "http_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// Name of that port; empty: it has none.
+    #[serde(default = "http_name")]
+    #[schemars(length(max = 15))]
+    pub port_name: String,
+}
+
+impl Default for UserService {
+    fn default() -> Self {
+        let (kind, annotations) = (ServiceType::default(), BTreeMap::new());
+        Self { kind, annotations, port: http_port(), port_name: http_name() }
+    }
+}
+
+fn http_port() -> i32 {
+    80
+}
+
+fn http_name() -> String {
+    "http".to_owned()
 }
 
 /// How a Service is reachable.

@@ -3,6 +3,7 @@
 //! Before every write the leadership is asked for; after it the new version is remembered, so that the next plan is made only when
 //! the cache shows it.
 
+mod adopted;
 mod request;
 mod template;
 
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use kube::{Client, core::DynamicObject};
 use serde_json::{Value, json};
 use shop_contract::Document;
-use shop_crds::{ShopServiceStatus, names::ANNOTATION_LEADER_EPOCH};
+use shop_crds::{ShopServiceStatus, names::ADOPTED};
 use shop_release::{
     CheckedTemplate, EndpointsAcknowledged, Inputs, ObjectKind, ObjectRef, Observed, Plan, PodTarget,
     Precondition, Question, Refusal, SourceState, Subject, Write,
@@ -164,7 +165,11 @@ impl<'a> Application<'a> {
         let spec = &self.sight.subject.spec;
         let (rendered, replaces) = match write {
             Write::CreateRevision { revision, inputs, facts } => {
-                let template = render::pod_template(owner, *revision, inputs, &self.tools.image);
+                // What was adopted has a template of its own.
+                let template = match facts.adopted {
+                    Some(_) => Value::Null,
+                    None => render::pod_template(owner, *revision, inputs, &self.tools.image),
+                };
                 let rendered = render::revision(owner, *revision, facts, &template);
                 self.templates.insert(*revision, template);
                 (rendered, None)
@@ -186,6 +191,8 @@ impl<'a> Application<'a> {
                 self.documents.insert(document.identity.revision, document);
                 (rendered, replaces.as_ref())
             }
+            Write::WriteDeployment { revision: ADOPTED, .. } => return self.size_adopted(write).await,
+            Write::Adopt { object, precondition } => return self.adopt(object, precondition).await,
             Write::WriteDeployment { revision, restart, recreate, replicas, role, colour, replaces } => {
                 let template = self.template(*revision, *restart)?;
                 (
@@ -194,7 +201,8 @@ impl<'a> Application<'a> {
                 )
             }
             Write::WriteService { service, selects, replaces } => {
-                (render::service(owner, *service, *selects, spec), replaces.as_ref())
+                let adopted = self.sight.adopted().filter(|_| *selects == ADOPTED);
+                (render::service(owner, *service, *selects, spec, adopted.as_ref()), replaces.as_ref())
             }
             Write::WriteBudget { revision, max_unavailable, replaces } => {
                 (render::budget(owner, *revision, *max_unavailable), replaces.as_ref())
@@ -286,20 +294,16 @@ impl<'a> Application<'a> {
     }
 
     async fn stamp(&mut self, object: &ObjectRef, precondition: &Precondition) -> Result<(), ApplyError> {
-        let kind = Kind::from(object.kind);
-        let body = json!({ "metadata": {
-            "uid": precondition.uid,
-            "resourceVersion": precondition.resource_version,
-            "annotations": { ANNOTATION_LEADER_EPOCH: self.sight.owner.epoch.to_string() },
-        } });
-        let request = self.requests.merge(kind, &object.name, body);
-        self.send(kind, &object.name, request).await
+        let (kind, name) = (Kind::from(object.kind), self.sight.name_of(object));
+        let metadata = self.fenced(precondition, serde_json::Map::new(), Value::Null);
+        let request = self.requests.merge(kind, &name, json!({ "metadata": metadata }));
+        self.send(kind, &name, request).await
     }
 
     async fn delete(&mut self, object: &ObjectRef, precondition: &Precondition) -> Result<(), ApplyError> {
-        let kind = Kind::from(object.kind);
-        let request = self.requests.delete(kind, &object.name, precondition.clone());
-        self.send(kind, &object.name, request).await
+        let (kind, name) = (Kind::from(object.kind), self.sight.name_of(object));
+        let request = self.requests.delete(kind, &name, precondition.clone());
+        self.send(kind, &name, request).await
     }
 
     // Sends one write, and remembers what came of it.

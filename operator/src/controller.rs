@@ -14,6 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    adoption,
     apply::{Application, Applied, ApplyError, Tools},
     cache::{Cache, Entry, Kind, Shop, Touched},
     counting,
@@ -220,6 +221,7 @@ impl Controller {
         let began = Instant::now();
         self.look_again_at_taken(&owner, memory).await;
         let mut observed = sight.observed(memory);
+        observed.strangers = adoption::look(&self.tools.client, &sight, &observed, &status).await;
         observed.sources = self.tools.sources.find(&self.cache, &key.namespace, &subject.spec).await;
         observed.answers = self.tools.asks.answers(&owner.uid);
         self.count(key, &subject, &status, &mut observed);

@@ -5,6 +5,7 @@
 //! network; everything here reads for it ([`cache`], [`observe`], [`sources`]) or writes what it wants ([`render`], [`apply`],
 //! [`sidecars`], [`asks`], [`counting`]).
 
+pub mod adoption;
 pub mod apply;
 pub mod asks;
 pub mod cache;

@@ -7,17 +7,19 @@ use shop_contract::{Document, env::DOCUMENT_FILE};
 use shop_crds::{
     ShopServiceStatus,
     names::{
-        ANNOTATION_COLOUR, ANNOTATION_LEADER_EPOCH, ANNOTATION_RESTART, ANNOTATION_ROLE, ANNOTATION_WRITTEN,
-        LABEL_REVISION,
+        ADOPTED, ANNOTATION_COLOUR, ANNOTATION_LEADER_EPOCH, ANNOTATION_RESTART, ANNOTATION_ROLE,
+        ANNOTATION_WRITTEN, LABEL_REVISION,
     },
     status::{Colour, Phase},
 };
 use shop_release::{
-    Budget, Deployment, JobSeen, MaxUnavailable, ObjectRef, Observed, Pod, RevisionFacts, Role, Service,
-    ServiceKind, SidecarConfig, SourceKind, StoredRestart, StoredRevision, StoredSnapshot, Subject, Traffic,
+    Adopted, Budget, Deployment, JobSeen, MaxUnavailable, ObjectRef, Observed, Pod, RevisionFacts, Role,
+    Service, ServiceKind, SidecarConfig, SourceKind, StoredRestart, StoredRevision, StoredSnapshot, Subject,
+    Traffic,
 };
 
 use crate::{
+    adoption::AS_FOUND,
     cache::{Entry, Held, Kind},
     drift,
     memory::Memory,
@@ -58,6 +60,7 @@ impl Sight<'_> {
         for pod in self.entry.pods.values() {
             observed.pods.push(Pod { sidecar: memory.sidecar(pod), ..(**pod).clone() });
         }
+        observed.pods.extend(self.adopted_pods());
         observed
     }
 
@@ -164,7 +167,8 @@ impl Sight<'_> {
                     render::deployment(self.owner, number, &template, replicas, role, colour, recreate);
                 Self::drifted(Kind::Deployment, &sent, held, memory)
             }
-            // Without its record nothing can be put back.
+            // What was adopted stays as it is, and without its record nothing can be put back.
+            (..) if number == ADOPTED => false,
             (_, _, None) => false,
             _ => true,
         };
@@ -204,14 +208,23 @@ impl Sight<'_> {
 
     fn service(&self, which: ServiceKind, _name: &str, held: &Held, memory: &mut Memory) -> Service {
         let content = held.content();
-        let label = content.pointer("/spec/selector").and_then(|selector| selector.get(LABEL_REVISION));
+        let selector = content.pointer("/spec/selector");
+        let label = selector.and_then(|selector| selector.get(LABEL_REVISION));
         let selects = label.and_then(serde_json::Value::as_str).and_then(|number| number.parse().ok());
+        let adopted = self.adopted();
+        let like = |adopted: &Adopted| selector == Some(&serde_json::json!(adopted.selector));
+        let selects = selects.or_else(|| adopted.as_ref().filter(|one| like(one)).map(|_| ADOPTED));
         let written = held.annotations.get(ANNOTATION_WRITTEN).and_then(|text| Written::read(text));
         let meant = written.as_ref().and_then(|written| written.detail.parse::<i64>().ok());
         let (drifted, outdated) = match meant {
             None => (true, false),
+            // Until the first release it is what its owner made of it, as long as it leads to the same pods.
+            Some(ADOPTED) if written.as_ref().is_some_and(|written| written.hash == AS_FOUND) => {
+                (selects != Some(ADOPTED), false)
+            }
             Some(meant) => {
-                let sent = render::service(self.owner, which, meant, &self.subject.spec);
+                let adopted = adopted.as_ref().filter(|_| meant == ADOPTED);
+                let sent = render::service(self.owner, which, meant, &self.subject.spec, adopted);
                 if is_meant(&sent, held) {
                     (Self::drifted(Kind::Service, &sent, held, memory), false)
                 } else {

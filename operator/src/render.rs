@@ -112,6 +112,17 @@ impl Owner {
         json!({ LABEL_SERVICE: self.service, LABEL_REVISION: revision.to_string() })
     }
 
+    /// The owner reference of its objects.
+    pub fn reference(&self) -> Value {
+        json!({
+            "apiVersion": format!("{}/{}", shop_crds::GROUP, shop_crds::VERSION),
+            "kind": "ShopService",
+            "name": self.service,
+            "uid": self.uid,
+            "controller": true,
+        })
+    }
+
     /// Finishes an object: metadata with labels, annotations and owner. `meant` is what drift is measured against.
     fn object(&self, kind: ObjectKind, name: String, parts: Parts<'_>) -> Rendered {
         let (api_version, kind_name) = match kind {
@@ -134,13 +145,7 @@ impl Owner {
                 "namespace": self.namespace,
                 "labels": self.labels(parts.revision, parts.component),
                 "annotations": annotations,
-                "ownerReferences": [{
-                    "apiVersion": format!("{}/{}", shop_crds::GROUP, shop_crds::VERSION),
-                    "kind": "ShopService",
-                    "name": self.service,
-                    "uid": self.uid,
-                    "controller": true,
-                }],
+                "ownerReferences": [self.reference()],
             },
         });
         if let (Value::Object(value), Value::Object(content)) = (&mut value, parts.content) {

@@ -226,6 +226,16 @@ fn between(shortest: &str, longest: &str) -> String {
 fn service() -> Vec<Rule> {
     vec![
         shop(
+            "spec.service.portName",
+            "self == '' || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.matches('[a-z]')",
+            "write a name of lower-case letters, digits and '-' with a letter, as in http, or \"\" for a port without a name",
+        ),
+        shop(
+            "spec.adopt.deployment",
+            "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
+            "write the name of a Deployment, as in order",
+        ),
+        shop(
             "spec.service.annotations",
             "self.all(key, !key.matches('^([^/]*[.])?shopkeeper[.]dev/'))",
             "annotations of shopkeeper.dev are written by the operator alone: leave them out",

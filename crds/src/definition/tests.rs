@@ -81,7 +81,7 @@ fn two_lines_get_the_defaults() {
     assert_eq!(
         spec,
         json!({
-            "image": "order:1", "port": 8080, "replicas": 1, "protocol": "http", "service": { "type": "ClusterIP" },
+            "image": "order:1", "port": 8080, "replicas": 1, "protocol": "http", "service": { "type": "ClusterIP", "port": 80, "portName": "http" },
             "release": { "strategy": "blueGreen", "promote": "automatic", "onFailure": "abort" },
         })
     );

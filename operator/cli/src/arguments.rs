@@ -13,8 +13,9 @@ use shop_crds::Verb;
 use crate::exit::Exit;
 
 pub use verbs::{
-    Choice, CompleteArguments, DecisionArguments, DiffArguments, GetArguments, ImageArguments, Named,
-    PlanArguments, PromoteArguments, RollbackArguments, SetCommand, Shell, StatusArguments, WaitArguments,
+    AdoptArguments, Choice, CompleteArguments, DecisionArguments, DiffArguments, GetArguments,
+    ImageArguments, Named, PlanArguments, PromoteArguments, RollbackArguments, SetCommand, Shell,
+    StatusArguments, WaitArguments,
 };
 
 /// Decides about releases of ShopServices, shows what they wait for, and waits for them in a pipeline.
@@ -105,6 +106,10 @@ pub enum Command {
     Diff(DiffArguments),
     /// Say what applying a file would lead to: writes in order, peak pods, quotas, budgets, least duration. Changes nothing.
     Plan(PlanArguments),
+    /// Let a Deployment and its Service become a ShopService as they stand: no pod restarts, and the next release brings sidecars.
+    /// Writes the ShopService with all that they have; what has no place in it is named, and then nothing is changed.
+    #[command(after_help = Exit::help())]
+    Adopt(AdoptArguments),
     /// Check the installation and your rights: operator, definitions, policies, sidecars, what is blocked. Exits with 1 if something
     /// must be put right.
     Doctor,

@@ -1,5 +1,6 @@
 //! The verbs: what is read, what is written, what is printed, and the exit code.
 
+mod adopt;
 mod decide;
 mod diff;
 mod doctor;
@@ -69,6 +70,14 @@ pub enum CommandError {
         revision: i64,
         /// Name of the object.
         name: String,
+    },
+    /// A Deployment cannot become a ShopService.
+    #[error("cannot adopt Deployment {deployment:?}; nothing was changed:\n{}", .problems.join("\n"))]
+    Unfit {
+        /// Its name.
+        deployment: String,
+        /// What to change, a line each.
+        problems: Vec<String>,
     },
     /// A file cannot be used.
     #[error("cannot plan {file:?}: {message}")]
@@ -182,6 +191,7 @@ pub async fn run(
         Command::Set(SetCommand::Image(arguments)) => set::image(arguments, cluster, pace, terminal).await,
         Command::Diff(arguments) => diff::diff(arguments, cluster, terminal).await,
         Command::Plan(arguments) => Box::pin(plan::plan(arguments, cluster, terminal)).await,
+        Command::Adopt(arguments) => Box::pin(adopt::adopt(arguments, cluster, pace, terminal)).await,
         Command::Doctor => doctor::doctor(cluster, terminal).await,
         Command::History(named) => inspect::history(&named.name, cluster, terminal).await,
         Command::Wait(arguments) => follow::wait(arguments, cluster, pace, terminal).await,

@@ -3,6 +3,7 @@
 //! [`verdict`] judges a status and [`render`] writes pages, both without I/O; [`client`] is the edge to the API server, and
 //! [`command`] puts them together, one module per group of verbs.
 
+pub mod adopt;
 pub mod arguments;
 pub mod client;
 pub mod command;

@@ -15,7 +15,7 @@ use shop_crds::{
 };
 
 use crate::{
-    analysis, desired,
+    adopt, analysis, desired,
     document::{HandOff, Match, Mirror, Sticky},
     gates, handoff,
     view::{Draft, View, after, nearly_all},
@@ -27,7 +27,8 @@ const WHOLE: i64 = 10_000;
 
 /// The canary that this release follows; `None` where all requests move at once.
 fn canary<'a>(view: &'a View<'_>, release: &ReleaseState) -> Option<&'a Canary> {
-    let walks = view.release.strategy == Strategy::Canary && !release.straight && !release.full;
+    let moves_all = release.straight || release.full || adopt::alone(release);
+    let walks = view.release.strategy == Strategy::Canary && !moves_all;
     view.release.canary.as_ref().filter(|_| walks && release.from.is_some())
 }
 
@@ -106,6 +107,9 @@ pub(crate) fn lost(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> bo
 /// What the active revision's sidecars shall hand over in `Shifting`. A share rises only while the candidate has the pods for it,
 /// whatever was planned before.
 pub(crate) fn hand_off(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<HandOff> {
+    if adopt::alone(release) {
+        return None;
+    }
     let now = handed(view, release);
     let weight = release.weight.unwrap_or(now);
     let stays = release.paused.is_some() || !capable(view, draft, release, weight);
@@ -194,7 +198,8 @@ pub(crate) fn lack(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Op
         && handoff::acknowledged(view, status, from)
         && (hand_off.is_none() || handoff::endpoints_acknowledged(view, status, from, to));
     let planned = release.weight == Some(goal);
-    (!(planned && (written || nobody) && told)).then_some(Lack::Acknowledgements)
+    let written = written || nobody || adopt::alone(release);
+    (!(planned && written && told)).then_some(Lack::Acknowledgements)
 }
 
 /// What became of `Shifting`.

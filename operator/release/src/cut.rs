@@ -8,7 +8,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, kept, recreate,
+    abort, adopt, kept, recreate,
     view::{Draft, View, active, after, revision_state},
     write::Write,
 };
@@ -198,7 +198,13 @@ pub(crate) fn begin(view: &View<'_>, draft: &mut Draft, number: i64, returning: 
         draft.status.role_epoch += 1;
     }
     draft.enter(Phase::Preparing, view, true);
-    draft.tell(false, Reason::ReleaseStarted, format!("the release of revision {number} began"));
+    let alone = draft.release().is_some_and(adopt::alone);
+    let how = if alone {
+        "; revision 0 was adopted without sidecars: users move all at once by the Service, without canary steps"
+    } else {
+        ""
+    };
+    draft.tell(false, Reason::ReleaseStarted, format!("the release of revision {number} began{how}"));
 }
 
 /// Whether the revision is one of the newest proven ones, as many as rollbackWindow says. One that users left last time, or that

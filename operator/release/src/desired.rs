@@ -1,7 +1,10 @@
 //! What shall be in the cluster in each phase: a function of the status alone, but for the moments at which something may shrink
 //! or be pointed elsewhere.
 
-use shop_crds::status::{Phase, ReleaseState};
+use shop_crds::{
+    names::ADOPTED,
+    status::{Phase, ReleaseState},
+};
 
 use crate::{
     abort, canary,
@@ -57,6 +60,21 @@ impl Wanted {
         self
     }
 
+    /// An adopted revision has no sidecars: they are told nothing, and nothing is handed over to it. Its pods may have a budget of
+    /// their own, and two on one pod stop every eviction.
+    fn without_missing_sidecars(&mut self) {
+        if self.hand_off.as_ref().is_some_and(|hand_off| hand_off.to_revision == ADOPTED) {
+            self.hand_off = None;
+        }
+        if self.mirror.as_ref().is_some_and(|mirror| mirror.to_revision == ADOPTED) {
+            self.mirror = None;
+        }
+        if self.revision == ADOPTED {
+            (self.told, self.pushed, self.budget) = (false, false, None);
+            (self.hand_off, self.mirror) = (None, None);
+        }
+    }
+
     /// Scaled to zero: nothing else about it changes any more.
     pub(crate) fn gone(revision: i64, role: Role) -> Self {
         Self { told: false, ..Self::new(revision, role, 0) }
@@ -95,6 +113,7 @@ pub(crate) fn of(view: &View<'_>, draft: &mut Draft) -> Desired {
         .map(|deployment| Wanted::gone(deployment.revision, deployment.role.unwrap_or(Role::Retiring)))
         .collect();
     desired.revisions.extend(leftovers);
+    desired.revisions.iter_mut().for_each(Wanted::without_missing_sidecars);
     desired
 }
 

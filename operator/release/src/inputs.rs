@@ -11,6 +11,7 @@ use shop_crds::{
 };
 
 use crate::{
+    adopt::Adopted,
     observed::{Observed, SourceState},
     overlay,
 };
@@ -126,6 +127,9 @@ pub struct RevisionFacts {
     /// Copies of the sources.
     #[serde(default)]
     pub snapshots: Vec<SnapshotRef>,
+    /// Of revision 0: what was adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
 }
 
 /// Why there are no inputs yet.
@@ -259,6 +263,7 @@ impl Inputs {
             drain_max: self.drain_max,
             sidecar_memory: self.sidecar_resources.as_ref().and_then(memory).unwrap_or(SIDECAR_MEMORY),
             snapshots: snapshots.collect(),
+            adopted: None,
         }
     }
 }

@@ -15,6 +15,7 @@
 #![allow(clippy::doc_markdown)]
 
 mod abort;
+mod adopt;
 mod analysis;
 mod canary;
 mod cut;
@@ -47,6 +48,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use shop_crds::{Reason, ShopServiceStatus};
 
+pub use adopt::{Adopted, StrangeDeployment, StrangePort, StrangeService, Strangers, is_open as adopts};
 pub use analysis::{Counters, Ledger, Reading, Tally, counting};
 pub use document::{HandOff, Match, Mirror, Role, SidecarDocument, Sticky};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
@@ -98,6 +100,15 @@ pub fn plan(subject: &Subject, observed: &Observed, status: &ShopServiceStatus, 
     if view.seen_epoch(status) > subject.leader_epoch {
         // Another leader has acted since: this one is not the leader any more.
         return draft.plan(now, Vec::new());
+    }
+    if adopt::is_open(&subject.spec, observed, status) {
+        let writes = adopt::take_up(&view, &mut draft);
+        let writes = realise::until_refused(&view, &mut draft, writes);
+        report::describe(&view, &mut draft, None);
+        if draft.status != *status {
+            draft.status.leader_epoch = subject.leader_epoch;
+        }
+        return draft.plan(now, writes);
     }
     if recover::needed(&view, status)
         && let Err(why) = recover::rebuild(&view, &mut draft)

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use shop_crds::{ReleaseDecisionSpec, ReleaseDecisionStatus, ShopPolicySpec, status::Colour};
 
 use crate::{
+    adopt::Strangers,
     analysis::Tally,
     document::{Role, SidecarDocument},
     inputs::{RevisionFacts, SnapshotRef, SourceKind},
@@ -64,6 +65,8 @@ pub struct Observed {
     pub policies: Vec<Policy>,
     /// What the API server said last about a template with `spec.pod`, if it was asked.
     pub checked: Option<CheckedTemplate>,
+    /// What `spec.adopt` names, as long as [`crate::adopts`]; `None` before it was looked at.
+    pub strangers: Option<Strangers>,
 }
 
 /// What the API server said about a template, in a dry run.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use shop_crds::{
     Reason, ShopServiceStatus, Span,
+    names::ADOPTED,
     service::release::{OnFailure, Promote},
     status::{Failing, Phase, ReleaseState, RevisionOutcome, RevisionResult},
 };
@@ -301,6 +302,10 @@ fn drain(view: &View<'_>, draft: &mut Draft, from: i64) -> bool {
 pub(crate) fn may_shrink_old(view: &View<'_>, draft: &mut Draft) -> bool {
     let Some(release) = draft.release().cloned() else { return false };
     let Some(from) = release.from else { return false };
+    if from == ADOPTED {
+        // Nobody counts its connections: keepOld, which is over, was theirs.
+        return true;
+    }
     let due = health::drained_by(view, from, &release.phase_since);
     // With a newer revision waiting, the pods' own drain does the rest: it is as long, and holds nobody up.
     let drained =

@@ -1,7 +1,12 @@
 //! From what shall be to the writes that make it so: nothing that is already as it shall be is written.
 
 use jiff::Timestamp;
-use shop_crds::{Reason, names, service::release::Strategy, status::Phase};
+use shop_crds::{
+    Reason,
+    names::{self, ADOPTED},
+    service::release::Strategy,
+    status::Phase,
+};
 
 use crate::{
     analysis,
@@ -96,7 +101,7 @@ pub(crate) fn stamps(view: &View<'_>) -> Vec<Write> {
 /// Writes what the revision's pods need; false when that cannot be had any more, and there are no pods yet either.
 fn ground(view: &View<'_>, draft: &Draft, wanted: &Wanted, sheet: &mut Sheet) -> bool {
     let (service, revision) = (&view.subject.name, wanted.revision);
-    if wanted.replicas == 0 && !wanted.told {
+    if wanted.replicas == 0 && !wanted.told || revision == ADOPTED {
         return true;
     }
     let started = view.deployment(revision).is_some();
@@ -184,7 +189,11 @@ fn deployment(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut S
     let state = revision_state(&draft.status, revision);
     let found = view.deployment(revision);
     let colour = state.map(|state| state.colour).or_else(|| found?.colour).unwrap_or_default();
-    let recreate = view.release.strategy == Strategy::Recreate;
+    // How an adopted Deployment replaces its pods is its owner's.
+    let recreate = match found.filter(|_| revision == ADOPTED) {
+        Some(found) => found.recreate,
+        None => view.release.strategy == Strategy::Recreate,
+    };
     let Some(found) = found else {
         let fresh = || state.is_some_and(|state| Some(&state.hash) == view.hash.as_ref());
         if wanted.told && state.is_some() && (view.stored(revision).is_some() || fresh()) {
@@ -272,7 +281,8 @@ pub(crate) fn until_refused(view: &View<'_>, draft: &mut Draft, writes: Vec<Writ
     let mut kept = Vec::new();
     for write in writes {
         let object = write.object(&view.subject.name);
-        if object.as_ref().is_some_and(|object| view.observed.taken.contains(object)) {
+        let adopts = matches!(write, Write::Adopt { .. });
+        if !adopts && object.as_ref().is_some_and(|object| view.observed.taken.contains(object)) {
             break;
         }
         let refusal = view.observed.refused.iter().find(|refusal| Some(&refusal.object) == object.as_ref());

@@ -18,7 +18,9 @@ use crate::{
 /// Whether there is no status although there are revisions.
 pub(crate) fn needed(view: &View<'_>, status: &ShopServiceStatus) -> bool {
     let observed = view.observed;
-    status.last_revision == 0 && !(observed.revisions.is_empty() && observed.deployments.is_empty())
+    status.last_revision == 0
+        && status.revisions.is_empty()
+        && !(observed.revisions.is_empty() && observed.deployments.is_empty())
 }
 
 /// Makes the status anew; `Err` says what does not agree, and then nothing may move.

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use shop_crds::{
     Percent, Reason,
-    names::{LABEL_REVISION, LABEL_SERVICE},
+    names::{ADOPTED, LABEL_REVISION, LABEL_SERVICE},
     service::release::{Promote, Strategy, canary::Pause},
     status::{Blocked, Phase, ReleaseState},
 };
 
 use crate::{
-    abort, analysis, canary, gates, handoff, health,
+    abort, adopt, analysis, canary, gates, handoff, health,
     inputs::NoInputs,
     kept, phases, recreate, restart,
     view::{Draft, View, active, after, nearly_all, revision_state},
@@ -76,7 +76,9 @@ fn numbers(view: &View<'_>, draft: &mut Draft) {
     let ready = view.ready(&draft.status, active);
     draft.status.ready = Some(format!("{ready}/{}", kept::size(view, draft, active)));
     draft.status.replicas = Some(view.deployment(active).map_or(0, |deployment| deployment.replicas));
-    draft.status.selector = Some(format!("{LABEL_SERVICE}={},{LABEL_REVISION}={active}", view.subject.name));
+    let own = || format!("{LABEL_SERVICE}={},{LABEL_REVISION}={active}", view.subject.name);
+    let adopted = adopt::selector(view).filter(|_| active == ADOPTED);
+    draft.status.selector = Some(adopted.unwrap_or_else(own));
     draft.status.active = Some(draft.named(active));
 }
 
@@ -95,7 +97,8 @@ fn calm(view: &View<'_>, draft: &Draft) -> String {
 }
 
 fn waits(view: &View<'_>, draft: &Draft) -> Option<Wait> {
-    objects(view)
+    adopt::wait(view, draft)
+        .or_else(|| objects(view))
         .or_else(|| draft.release().and_then(|release| releasing(view, draft, release)))
         .or_else(|| restarting(view, draft))
         .or_else(|| inputs(view, draft))
@@ -107,7 +110,13 @@ fn waits(view: &View<'_>, draft: &Draft) -> Option<Wait> {
 fn objects(view: &View<'_>) -> Option<Wait> {
     if let Some(taken) = view.observed.taken.first() {
         let (kind, name) = (taken.kind.as_str(), &taken.name);
-        let message = format!("{kind} {name} exists and is not this ShopService's; delete or rename it");
+        let adopt = if taken.name == view.subject.name {
+            ", or delete this ShopService and take the other over with kubectl shop adopt"
+        } else {
+            ""
+        };
+        let message =
+            format!("{kind} {name} exists and is not this ShopService's; delete or rename it{adopt}");
         let remove = format!("kubectl delete {} {name} -n {}", kind.to_lowercase(), view.subject.namespace);
         return Some(Wait::new(Reason::NameTaken, message).command(remove));
     }

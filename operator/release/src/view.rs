@@ -11,7 +11,7 @@ use shop_crds::{
 };
 
 use crate::{
-    Event, Subject,
+    Event, Subject, adopt,
     inputs::{Inputs, NoInputs},
     observed::{Deployment, Observed, Pod, Service, SidecarConfig, StoredRevision},
     write::{MaxUnavailable, ServiceKind},
@@ -36,7 +36,7 @@ pub(crate) struct Draft {
 
 impl<'a> View<'a> {
     pub(crate) fn new(subject: &'a Subject, observed: &'a Observed, now: Timestamp) -> Self {
-        let inputs = Inputs::resolve(&subject.spec, observed);
+        let inputs = Inputs::resolve(&subject.spec, observed).and_then(|inputs| apart(inputs, observed));
         let hash = inputs.as_ref().ok().map(Inputs::hash);
         Self { subject, observed, now, release: subject.release(), inputs, hash }
     }
@@ -178,6 +178,16 @@ impl Draft {
     pub(crate) fn named(&self, number: i64) -> RevisionRef {
         let colour = revision_state(&self.status, number).map_or("blue", |state| state.colour.as_str());
         RevisionRef { revision: number, label: format!("r{number} {colour}") }
+    }
+}
+
+/// Inputs whose pods nobody gets to by the Service of an adopted revision.
+fn apart(inputs: Inputs, observed: &Observed) -> Result<Inputs, NoInputs> {
+    let labels = inputs.pod.as_ref().and_then(|pod| pod.metadata.as_ref()).map(|metadata| &metadata.labels);
+    let adopted = observed.revisions.iter().find_map(|stored| stored.facts.adopted.as_ref());
+    match adopted.and_then(|adopted| adopt::overlap(labels, &adopted.selector)) {
+        Some(why) => Err(NoInputs::Invalid(why)),
+        None => Ok(inputs),
     }
 }
 

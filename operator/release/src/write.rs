@@ -124,6 +124,13 @@ pub enum Write {
         /// Always with its version.
         precondition: Precondition,
     },
+    /// Make an object of somebody else this ShopService's, as revision 0: labels, annotations and owner, and nothing else of it.
+    Adopt {
+        /// The Deployment, under the name that a revision's has, or the users' Service.
+        object: ObjectRef,
+        /// Always with its version.
+        precondition: Precondition,
+    },
     /// Delete an object (in the background).
     Delete {
         /// The object.
@@ -317,7 +324,9 @@ impl Write {
             Self::WriteBudget { revision, .. } => {
                 (ObjectKind::PodDisruptionBudget, names::revision(service, *revision))
             }
-            Self::Stamp { object, .. } | Self::Delete { object, .. } => return Some(object.clone()),
+            Self::Adopt { object, .. } | Self::Stamp { object, .. } | Self::Delete { object, .. } => {
+                return Some(object.clone());
+            }
             Self::WriteDecision { name, .. } => (ObjectKind::ReleaseDecision, name.clone()),
             Self::CreateJob { name, .. } => (ObjectKind::Job, name.clone()),
             Self::PushDocument { .. }

@@ -194,7 +194,7 @@ impl<'a> Requests<'a> {
         kept: Kept,
     ) -> Result<Answer, ApplyError> {
         if let Some(metadata) = rendered.value.get_mut("metadata").and_then(Value::as_object_mut) {
-            kept.into_metadata(metadata);
+            kept.into_metadata(rendered.kind, metadata);
             metadata.insert("uid".to_owned(), uid.into());
             metadata.insert("resourceVersion".to_owned(), version.into());
         }
@@ -271,6 +271,8 @@ impl<'a> Requests<'a> {
 #[derive(Debug, Default)]
 struct Kept {
     annotations: BTreeMap<String, String>,
+    /// Of a Service that was adopted: by its labels others find it.
+    labels: BTreeMap<String, String>,
     finalizers: Vec<String>,
 }
 
@@ -283,10 +285,16 @@ impl Kept {
             .unwrap_or_default();
         let mut annotations = held.annotations.clone();
         annotations.retain(|name, _| !name.starts_with("shopkeeper.dev/") && !from_spec.contains(name));
-        Self { annotations, finalizers: held.finalizers.clone() }
+        Self { annotations, labels: held.labels.clone(), finalizers: held.finalizers.clone() }
     }
 
-    fn into_metadata(self, metadata: &mut Map<String, Value>) {
+    fn into_metadata(self, kind: ObjectKind, metadata: &mut Map<String, Value>) {
+        let labels = metadata.get_mut("labels").and_then(Value::as_object_mut);
+        if let Some(labels) = labels.filter(|_| kind == ObjectKind::Service) {
+            for (name, value) in self.labels {
+                labels.entry(name).or_insert_with(|| value.into());
+            }
+        }
         if !self.finalizers.is_empty() {
             metadata.insert("finalizers".to_owned(), json!(self.finalizers));
         }

@@ -73,6 +73,8 @@ pub struct Held {
     pub failure: Option<String>,
     /// What came of a Job.
     pub job: JobState,
+    /// Of a Deployment: its pods, those of them that are ready, and others that are on their way out.
+    pub counts: (usize, usize, usize),
 }
 
 impl Held {
@@ -102,6 +104,11 @@ impl Held {
             content: content.into_boxed_slice(),
             failure: replica_failure(&object.data),
             job: job_state(&object.data),
+            counts: (
+                count(&object.data, "replicas"),
+                count(&object.data, "readyReplicas"),
+                count(&object.data, "terminatingReplicas"),
+            ),
         }
     }
 
@@ -114,6 +121,11 @@ impl Held {
     pub fn revision(&self) -> Option<i64> {
         self.labels.get(LABEL_REVISION)?.parse().ok()
     }
+}
+
+fn count(data: &Value, field: &str) -> usize {
+    let found = data.get("status").and_then(|status| status.get(field)).and_then(Value::as_u64);
+    found.and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
 }
 
 fn replica_failure(data: &Value) -> Option<String> {

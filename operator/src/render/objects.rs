@@ -11,7 +11,9 @@ use shop_crds::{
     service::ServiceType,
     status::Colour,
 };
-use shop_release::{MaxUnavailable, ObjectKind, RevisionFacts, Role, ServiceKind, SnapshotRef, SourceKind};
+use shop_release::{
+    Adopted, MaxUnavailable, ObjectKind, RevisionFacts, Role, ServiceKind, SnapshotRef, SourceKind,
+};
 
 use super::{
     ANNOTATION_FROM_SPEC, ANNOTATION_KEY_ID, ANNOTATION_SOURCE, ANNOTATION_SOURCE_HASH, COMPONENT_SNAPSHOT,
@@ -110,18 +112,34 @@ pub fn deployment(
     )
 }
 
-/// One of the three Services. Port 80 leads to the sidecars.
-pub fn service(owner: &Owner, kind: ServiceKind, selects: i64, spec: &ShopServiceSpec) -> Rendered {
+/// One of the three Services. Its port, 80 unless the users' Service has another one, leads to the sidecars, of what was adopted to
+/// the pods themselves.
+pub fn service(
+    owner: &Owner,
+    kind: ServiceKind,
+    selects: i64,
+    spec: &ShopServiceSpec,
+    adopted: Option<&Adopted>,
+) -> Rendered {
+    let users = spec.service.clone().unwrap_or_default();
+    let (name, port) = match kind {
+        ServiceKind::Users => (users.port_name.as_str(), users.port),
+        ServiceKind::Pods | ServiceKind::Preview => ("http", 80),
+    };
+    let target = adopted.map_or_else(|| json!(ports::INBOUND), |adopted| json!(adopted.target_port));
+    let mut port = json!({ "port": port, "protocol": "TCP", "targetPort": target });
+    if !name.is_empty() {
+        port.as_object_mut().into_iter().for_each(|port| drop(port.insert("name".into(), name.into())));
+    }
     let mut content = Map::new();
     let mut set = |field: &str, value: Value| drop(content.insert(field.to_owned(), value));
     set("type", "ClusterIP".into());
-    set("selector", owner.selector(selects));
+    set("selector", adopted.map_or_else(|| owner.selector(selects), |adopted| json!(adopted.selector)));
     set("publishNotReadyAddresses", false.into());
-    set("ports", json!([{ "name": "http", "port": 80, "protocol": "TCP", "targetPort": ports::INBOUND }]));
+    set("ports", json!([port]));
     let mut annotations = Map::new();
     match kind {
         ServiceKind::Users => {
-            let users = spec.service.clone().unwrap_or_default();
             set("type", users.kind.as_str().into());
             if users.kind != ServiceType::ClusterIP {
                 set("externalTrafficPolicy", "Cluster".into());

@@ -132,7 +132,7 @@ fn what_cannot_run_twice_is_not_rolled() {
 fn the_epoch_of_the_leader_changes_nothing_of_what_is_meant() {
     let written = |epoch| {
         let owner = Owner { epoch, ..owner() };
-        let rendered = service(&owner, ServiceKind::Users, 7, &spec());
+        let rendered = service(&owner, ServiceKind::Users, 7, &spec(), None);
         rendered.value["metadata"]["annotations"]["shopkeeper.dev/written"].as_str().unwrap().to_owned()
     };
     assert_eq!(written(1), written(2));
@@ -143,11 +143,11 @@ fn the_epoch_of_the_leader_changes_nothing_of_what_is_meant() {
 
 #[test]
 fn services_lead_to_the_sidecar() {
-    let users = service(&owner(), ServiceKind::Users, 7, &spec()).value;
+    let users = service(&owner(), ServiceKind::Users, 7, &spec(), None).value;
     assert_eq!(users["spec"]["ports"][0]["targetPort"], 9440);
     assert_eq!(users["spec"]["type"], "NodePort");
     assert_eq!(users["metadata"]["annotations"]["dns"], "order.example");
-    let pods = service(&owner(), ServiceKind::Pods, 7, &spec()).value;
+    let pods = service(&owner(), ServiceKind::Pods, 7, &spec(), None).value;
     assert_eq!(
         (&pods["metadata"]["name"], &pods["spec"]["clusterIP"]),
         (&json!("order-pods"), &json!("None"))

@@ -1,6 +1,8 @@
 //! The whole operator against an API server in memory: what is in the cluster in the end, whatever the way there.
 
 #[cfg(test)]
+mod adopted;
+#[cfg(test)]
 mod analysed;
 #[cfg(test)]
 mod api;

@@ -53,6 +53,16 @@ pub(crate) fn run(state: &mut State) {
             }
         }
     }
+    for (place, mut deployment) in of(state, "apps/v1/deployments") {
+        let count = deployment["spec"]["replicas"].clone();
+        let status = json!({ "replicas": count, "readyReplicas": count });
+        // Of others the counts are all that is known of their pods.
+        let ours = !deployment["spec"]["template"]["metadata"]["labels"]["shopkeeper.dev/revision"].is_null();
+        if !ours && deployment["status"] != status {
+            deployment["status"] = status;
+            state.put(place, deployment);
+        }
+    }
     for (place, mut job) in of(state, "batch/v1/jobs") {
         let image = job["spec"]["template"]["spec"]["containers"][0]["image"].to_string();
         let kind = if image.contains(BROKEN) { "Failed" } else { "Complete" };

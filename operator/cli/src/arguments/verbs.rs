@@ -57,7 +57,7 @@ pub struct RollbackArguments {
     #[command(flatten)]
     pub decision: DecisionArguments,
     /// The revision to go back to; default: the newest proven one before the one that is left.
-    #[arg(long, value_parser = revision, value_name = "N")]
+    #[arg(long, value_parser = earlier, value_name = "N")]
     pub to: Option<i64>,
     /// Go back even where something says that it should not be: after a contract job, say.
     #[arg(long)]
@@ -143,6 +143,20 @@ pub struct PlanArguments {
     pub file: PathBuf,
 }
 
+/// `adopt`.
+#[derive(Clone, Debug, Args)]
+pub struct AdoptArguments {
+    /// The Deployment: deploy/NAME, or its name.
+    #[arg(value_parser = deployment, value_name = "DEPLOYMENT")]
+    pub deployment: String,
+    /// The Service that users reach; default: the only one that leads to the Deployment's pods. The ShopService gets its name.
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Print the ShopService and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// `wait`.
 #[derive(Clone, Debug, Args)]
 pub struct WaitArguments {
@@ -184,6 +198,20 @@ fn revision(text: &str) -> Result<i64, String> {
         .ok()
         .filter(|number| *number >= 1)
         .ok_or_else(|| "write the revision's number, as in 7".to_owned())
+}
+
+/// A revision that may be an adopted one.
+fn earlier(text: &str) -> Result<i64, String> {
+    if text.trim_start_matches('r') == "0" { Ok(0) } else { revision(text) }
+}
+
+fn deployment(text: &str) -> Result<String, String> {
+    let kinds = ["deploy/", "deployment/", "deployments/", "deployment.apps/", "deployments.apps/"];
+    let name = kinds.iter().find_map(|kind| text.strip_prefix(kind)).unwrap_or(text);
+    if name.is_empty() || name.contains('/') {
+        return Err("write the Deployment as deploy/NAME, as in deploy/order".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 fn image(text: &str) -> Result<String, String> {

@@ -7,8 +7,9 @@ use k8s_openapi::{
         admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
         apps::v1::{ControllerRevision, Deployment},
         authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+        autoscaling::v2::HorizontalPodAutoscaler,
         coordination::v1::Lease,
-        core::v1::{ConfigMap, ResourceQuota, Secret},
+        core::v1::{ConfigMap, ResourceQuota, Secret, Service},
         policy::v1::PodDisruptionBudget,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -191,6 +192,40 @@ impl Cluster {
             Some((revision, deployment.spec.as_ref()?.replicas.unwrap_or(1)))
         });
         Ok(sized.collect())
+    }
+
+    /// A Deployment.
+    pub async fn deployment(&self, name: &str) -> Result<Option<Deployment>, ClientError> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        ask("read the Deployment", api.get_opt(name)).await
+    }
+
+    /// Kubernetes' Services of the namespace.
+    pub async fn plain_services(&self) -> Result<Vec<Service>, ClientError> {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
+        pages("list Services", &api, ListParams::default()).await
+    }
+
+    /// Autoscalers of the namespace.
+    pub async fn autoscalers(&self) -> Result<Vec<HorizontalPodAutoscaler>, ClientError> {
+        let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), &self.namespace);
+        pages("list HorizontalPodAutoscalers", &api, ListParams::default()).await
+    }
+
+    /// Makes a ShopService of this manifest.
+    pub async fn create_service(&self, manifest: &Value) -> Result<ShopService, ClientError> {
+        let api: Api<DynamicObject> = Api::namespaced_with(
+            self.client.clone(),
+            &self.namespace,
+            &ApiResource::erase::<ShopService>(&()),
+        );
+        let action = "create the ShopService";
+        let strange =
+            |error: serde_json::Error| ClientError::Unreachable { action, message: error.to_string() };
+        let object: DynamicObject = serde_json::from_value(manifest.clone()).map_err(strange)?;
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let made = ask(action, api.create(&parameters, &object)).await?;
+        serde_json::to_value(made).and_then(serde_json::from_value).map_err(strange)
     }
 
     /// Quotas of the namespace.

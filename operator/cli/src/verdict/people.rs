@@ -35,6 +35,8 @@ pub const BY_ITSELF: &[Reason] = &[
     Reason::WaitingForEndpoints,
     Reason::KeepingOld,
     Reason::Draining,
+    Reason::Adopted,
+    Reason::AdoptionRefused,
     Reason::NameTaken,
     Reason::ConfigMissing,
     Reason::ConfigTooLarge,

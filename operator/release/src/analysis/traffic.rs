@@ -7,6 +7,7 @@
 
 use shop_crds::{
     Percent,
+    names::ADOPTED,
     status::analysis::{AnalysisOutcome, AnalysisStage, CheckState},
 };
 
@@ -43,7 +44,7 @@ pub(super) fn names(run: &Run<'_>) -> Vec<&'static str> {
     ];
     // Before anybody uses the candidate only copies of requests can be counted.
     let mirrors = || run.view.release.canary.as_ref().is_some_and(|canary| canary.mirror.is_some());
-    let counted = run.stage != AnalysisStage::Verifying || mirrors();
+    let counted = run.stage != AnalysisStage::Verifying || run.from != ADOPTED && mirrors();
     all.into_iter().filter(|(_, is)| *is && counted).map(|(name, _)| name).collect()
 }
 

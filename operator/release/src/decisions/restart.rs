@@ -1,6 +1,6 @@
 //! `restart`: new pods for the active revision, outside of releases.
 
-use shop_crds::{Reason, service::release::Strategy, status::RestartState};
+use shop_crds::{Reason, names::ADOPTED, service::release::Strategy, status::RestartState};
 
 use super::Verdict;
 use crate::{
@@ -24,7 +24,9 @@ pub(super) fn restart(view: &View<'_>, draft: &mut Draft, decision: &Decision) -
         let message = format!("revision {revision} is being restarted already, as {} decided", running.by);
         return Verdict::refused(Reason::DecidedAlready, message);
     }
-    let Some(state) = draft.revision_mut(revision).filter(|_| view.stored(revision).is_some()) else {
+    let Some(state) =
+        draft.revision_mut(revision).filter(|_| view.stored(revision).is_some() && revision != ADOPTED)
+    else {
         let message = format!("what revision {revision} was made of is not kept: change the spec instead");
         return Verdict::refused(Reason::NothingToDecide, message);
     };

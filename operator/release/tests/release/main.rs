@@ -9,6 +9,7 @@
     clippy::doc_markdown
 )]
 
+mod adopted;
 mod analysed;
 mod back;
 mod canary;

@@ -88,7 +88,7 @@ impl World {
         self.observed.pods.iter().any(|pod| pod.revision == revision && pod.restart != restart)
     }
 
-    fn start_pod(&mut self, revision: i64, restart: i64) {
+    pub(crate) fn start_pod(&mut self, revision: i64, restart: i64) {
         let uid = self.uid();
         self.next_ip += 1;
         let [_, b, c, d] = self.next_ip.to_be_bytes();
