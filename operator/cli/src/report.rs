@@ -171,16 +171,21 @@ impl Gate {
     fn of(service: &ShopService) -> Vec<Self> {
         let status = service.status.as_ref();
         let Some(release) = status.and_then(|status| status.release.as_ref()) else { return Vec::new() };
+        let blocked = status.and_then(|status| status.blocked.as_ref()).map(|blocked| blocked.reason);
         let mut gates = Vec::new();
         let mut add = |name: String, says: String| gates.push(Self { name, says });
         if let Some(paused) = &release.paused {
             add("pause".to_owned(), format!("paused by {}", paused.by));
         }
         let wanted = service.spec.release.as_ref().map_or(1, shop_crds::service::release::Release::approvals);
-        if !release.approvals.is_empty() || wanted > 1 {
+        let asked = blocked == Some(Reason::AwaitingPromotion) || release.promoted_by.is_none();
+        if !release.approvals.is_empty() || wanted > 1 && asked {
             let by: Vec<&str> = release.approvals.iter().map(|one| one.by.as_str()).collect();
             let by = if by.is_empty() { String::new() } else { format!(": {}", by.join(", ")) };
             add("approvals".to_owned(), format!("{} of {wanted}{by}", release.approvals.len()));
+        }
+        if let Some(by) = &release.promoted_by {
+            add("promotion".to_owned(), format!("by {by}"));
         }
         if let Some(analysis) = &release.analysis {
             let word = |outcome: &Option<AnalysisOutcome>| {

@@ -3,12 +3,12 @@
 //!
 //! **A spec that changes in between.** The place in the list of steps stays, within its bounds, and the share that was reached
 //! stays until the next `weight`. Where steps appear after the shares have begun to move, those up to the share in use count as
-//! taken; where they disappear, all requests move.
+//! taken; where they disappear, all requests move, unless `promote` has become manual and nobody has decided.
 
 use shop_crds::{
     Percent,
     service::release::{
-        Strategy,
+        Promote, Strategy,
         canary::{Canary, Pause, Step},
     },
     status::ReleaseState,
@@ -18,6 +18,7 @@ use crate::{
     adopt, analysis, desired,
     document::{HandOff, Match, Mirror, Sticky},
     gates, handoff,
+    phases::AUTOMATIC,
     view::{Draft, View, after, nearly_all},
     write::ServiceKind,
 };
@@ -55,7 +56,15 @@ pub(crate) fn awaits(view: &View<'_>, draft: &Draft) -> bool {
     let shifting = draft.phase() == shop_crds::status::Phase::Shifting;
     let release = draft.release().filter(|release| shifting && release.aborting.is_none());
     let step = release.and_then(|release| current(view, release));
-    step.is_some_and(|(_, step)| step.pause == Some(Pause::Manual))
+    release.is_some_and(|release| undecided(view, release))
+        || step.is_some_and(|(_, step)| step.pause == Some(Pause::Manual))
+}
+
+/// Whether the steps disappeared from a release that promoted itself, and now takes somebody to decide.
+pub(crate) fn undecided(view: &View<'_>, release: &ReleaseState) -> bool {
+    let by_itself = release.promoted_by.as_deref() == Some(AUTOMATIC);
+    let moves = release.weight.is_some_and(|weight| weight < WHOLE) && !release.full;
+    by_itself && moves && view.release.promote == Promote::Manual && steps(view, release).is_empty()
 }
 
 fn parts(weight: i64) -> Percent {
@@ -220,6 +229,9 @@ pub(crate) fn advance(view: &View<'_>, draft: &mut Draft) -> Walk {
         return Walk::Moved;
     }
     let Some((_, step)) = step else {
+        if undecided(view, &release) {
+            return Walk::Stands;
+        }
         return head_for(view, draft, &release, WHOLE, Walk::Arrived);
     };
     if let Some(weight) = step.weight {
@@ -266,6 +278,7 @@ fn settle_in(view: &View<'_>, draft: &mut Draft, before: &ReleaseState) -> bool 
     // Only pods and sidecars are waited for with a deadline.
     let waits =
         steps.get(place(steps, &release)).is_none_or(|step| step.weight.is_some() || step.replicas.is_some());
+    let waits = waits && !undecided(view, &release);
     let waits = waits && release.gates.as_ref().is_none_or(|gates| gates.freeze.is_none());
     release.waiting_since = release.waiting_since.filter(|_| waits).or_else(|| waits.then(|| view.micro()));
     let changed = release != *before;

@@ -166,10 +166,13 @@ fn verify(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     true
 }
 
+/// Who promoted a candidate that needed nobody.
+pub(crate) const AUTOMATIC: &str = "spec.release.promote: automatic";
+
 /// What in the spec promotes the candidate now, if anything does.
 fn promoted_by_itself(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> Option<String> {
     if view.release.promote == Promote::Automatic {
-        return Some("spec.release.promote: automatic".to_owned());
+        return Some(AUTOMATIC.to_owned());
     }
     let (patience, due) = promoted_at(view, release)?;
     if due > view.now {

@@ -319,7 +319,8 @@ fn shifting(view: &View<'_>, draft: &Draft, release: &ReleaseState, deadline: Ti
     let share = Percent::parts(release.weight.and_then(|parts| u32::try_from(parts).ok()).unwrap_or(0));
     let current = canary::current(view, release);
     let step = current.map_or(String::new(), |(at, _)| format!(" (step {})", at + 1));
-    match current.and_then(|(_, step)| step.pause) {
+    let undecided = canary::undecided(view, release).then_some(Pause::Manual);
+    match current.and_then(|(_, step)| step.pause).or(undecided) {
         Some(Pause::Manual) => {
             let message = format!(
                 "revision {to} gets {share} of the requests{step}; promote it to go on, or abort it{}",

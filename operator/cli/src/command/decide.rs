@@ -127,7 +127,7 @@ impl Course<'_> {
             Some(DecisionOutcome::Refused) => self.progress().await,
             None => Ok(Verdict {
                 state: State::Moving,
-                message: "the operator has not taken up the decision yet; is it running?".to_owned(),
+                message: "the operator has not taken up the decision yet (kubectl shop doctor tells whether it runs)".to_owned(),
             }),
         }
     }

@@ -113,7 +113,9 @@ async fn an_operator_that_does_not_answer_is_named() {
     let ended = answered_within(Duration::from_millis(10), &server, "abort order").await;
     assert_eq!(ended.exit(), Exit::TimedOut);
     assert!(
-        ended.out.contains("the operator has not taken up the decision yet; is it running?"),
+        ended.out.contains(
+            "the operator has not taken up the decision yet (kubectl shop doctor tells whether it runs)"
+        ),
         "{}",
         ended.out
     );

@@ -121,8 +121,11 @@ impl Test {
             (false, true) => Some(AnalysisOutcome::Passed),
             (false, false) => None,
         };
-        let short =
-            if self.requests < least { format!("; {least} requests are needed") } else { String::new() };
+        let short = if self.requests < least && !fails {
+            format!("; {least} requests are needed")
+        } else {
+            String::new()
+        };
         Standing { decided, otherwise: AnalysisOutcome::Inconclusive, says: format!("{says}{short}") }
     }
 }

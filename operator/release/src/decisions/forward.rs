@@ -40,11 +40,14 @@ pub(super) fn promote(view: &View<'_>, draft: &mut Draft, decision: &Decision) -
     if let Some(verdict) = approve(view, draft, decision) {
         return verdict;
     }
+    let steps = canary::awaits(view, draft) && !decision.spec.full;
     carry_out(view, draft, stuck);
     if let Some(release) = draft.status.release.as_mut() {
         release.decision = Some(decision.name.clone());
     }
-    Verdict::accepted(format!("revision {revision} becomes active when it is ready"))
+    let follows =
+        if steps { "goes on with the step after the pause" } else { "becomes active when it is ready" };
+    Verdict::accepted(format!("revision {revision} {follows}"))
 }
 
 /// Why the image that was tested is not the one that would be promoted.

@@ -3,7 +3,7 @@
 use serde_json::json;
 use shop_crds::{
     DecisionOutcome, Reason, Verb,
-    service::release::{Strategy, canary::Canary},
+    service::release::{Promote, Strategy, canary::Canary},
     status::Phase,
 };
 use shop_release::{HandOff, Match, Role, ServiceKind, Sticky};
@@ -263,6 +263,21 @@ fn steps_that_appear_late_go_on_from_the_share_in_use() {
     walks(&mut world, &json!([{"weight": "5%"}, {"pause": "manual"}]));
     world.mute.clear();
     world.run_until(20, |world| world.active() == 2);
+}
+
+#[test]
+fn steps_that_disappear_are_no_decision() {
+    let mut world = walking(4, &json!([{"weight": "40%"}, {"pause": "manual"}]));
+    world.run_until(10, |world| step(world) == Some(1));
+    world.release(|release| {
+        (release.strategy, release.canary, release.promote) = (Strategy::BlueGreen, None, Promote::Manual);
+    });
+    world.run(1200);
+    assert_eq!((share(&world), world.blocked()), (4_000, Some(Reason::AwaitingPromotion)));
+    let promote = world.decide(Verb::Promote, 2);
+    world.run_until(20, |world| world.active() == 2);
+    world.run(2);
+    assert_eq!(world.outcome(&promote).0, Some(DecisionOutcome::Done));
 }
 
 #[test]
