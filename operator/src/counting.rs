@@ -77,6 +77,7 @@ impl Counting {
                         Some(Reading {
                             users: counters(users),
                             mirrored: stats.mirrored.map(counters).unwrap_or_default(),
+                            unanswered: u64::try_from(stats.lost).unwrap_or(0),
                         })
                     });
                     (uid, told)

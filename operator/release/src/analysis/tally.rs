@@ -78,6 +78,25 @@ pub struct Reading {
     pub users: Counters,
     /// Copies of requests.
     pub mirrored: Counters,
+    /// Requests that it handed over to the other revision, and that none of its pods answered: in no other number.
+    pub unanswered: u64,
+}
+
+impl Reading {
+    /// What came since an earlier reading; `None`: this is another sidecar's, or one's after its restart.
+    fn since(&self, earlier: &Self) -> Option<Self> {
+        Some(Self {
+            users: self.users.since(&earlier.users)?,
+            mirrored: self.mirrored.since(&earlier.mirrored)?,
+            unanswered: self.unanswered.checked_sub(earlier.unanswered)?,
+        })
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.users.add(&more.users);
+        self.mirrored.add(&more.mirrored);
+        self.unanswered = self.unanswered.saturating_add(more.unanswered);
+    }
 }
 
 /// What a revision's pods have counted since an analysis began.
@@ -93,7 +112,7 @@ pub struct Tally {
     pub before: Reading,
     /// Ready pods whose sidecar did not answer the last time.
     pub silent: u32,
-    /// When a pod was lost last, or its sidecar started anew: what it counted after the last reading is unknown.
+    /// When a pod left last and has not come back, or its sidecar started anew: what it counted after the last reading is unknown.
     pub lost: Option<Timestamp>,
 }
 
@@ -112,8 +131,15 @@ struct Page {
     // Pods that were there at the first round and have not been read: what they counted before does not count.
     unread: BTreeSet<String>,
     present: BTreeSet<String>,
+    // Pods that have left, and when: what they counted after their last reading is unknown, unless they come back.
+    gone: BTreeMap<String, Timestamp>,
+    // When a sidecar was last seen to have started anew.
+    reset: Option<Timestamp>,
     begun: bool,
 }
+
+/// Pods that are remembered to have left, at most.
+const GONE: usize = 256;
 
 impl Ledger {
     /// An empty one, for the analysis that began then.
@@ -136,9 +162,8 @@ impl Ledger {
         if !std::mem::replace(&mut page.begun, true) {
             page.unread.clone_from(&present);
         }
-        if page.present.iter().any(|uid| !present.contains(uid)) {
-            page.tally.lost = Some(at);
-        }
+        let left = page.present.difference(&present).cloned();
+        page.gone.extend(left.map(|uid| (uid, at)));
         page.present = present;
         page.tally.silent = 0;
         for (uid, reading) in readings {
@@ -147,6 +172,11 @@ impl Ledger {
                 None => page.tally.silent += 1,
             }
         }
+        if page.gone.len() > GONE {
+            page.reset = page.gone.values().copied().max();
+            page.gone.clear();
+        }
+        page.tally.lost = page.gone.values().copied().max().max(page.reset);
     }
 
     /// What has been counted of each revision.
@@ -157,27 +187,20 @@ impl Ledger {
 
 impl Page {
     fn read(&mut self, uid: &str, reading: &Reading, at: Timestamp) {
+        self.gone.remove(uid);
         let old = self.unread.remove(uid);
-        let known = self.last.insert(uid.to_owned(), reading.clone());
-        let more = match known {
+        let more = match self.last.insert(uid.to_owned(), reading.clone()) {
             None if old => {
-                self.tally.before.users.add(&reading.users);
-                self.tally.before.mirrored.add(&reading.mirrored);
+                self.tally.before.add(reading);
                 return;
             }
             None => reading.clone(),
-            Some(known) => {
-                let users = reading.users.since(&known.users);
-                let mirrored = reading.mirrored.since(&known.mirrored);
-                if users.is_none() || mirrored.is_none() {
-                    self.tally.lost = Some(at);
-                }
-                let both = users.zip(mirrored).map(|(users, mirrored)| Reading { users, mirrored });
-                both.unwrap_or_else(|| reading.clone())
-            }
+            Some(known) => reading.since(&known).unwrap_or_else(|| {
+                self.reset = Some(at);
+                reading.clone()
+            }),
         };
-        self.tally.counted.users.add(&more.users);
-        self.tally.counted.mirrored.add(&more.mirrored);
+        self.tally.counted.add(&more);
     }
 }
 

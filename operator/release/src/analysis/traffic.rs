@@ -70,10 +70,7 @@ fn look(run: &Run<'_>, check: &mut CheckState) -> Standing {
         return Standing::open(AnalysisOutcome::Inconclusive, "no sidecar has told what it counted");
     };
     let silent = tally.silent;
-    let own = match run.stage {
-        AnalysisStage::Verifying => &tally.counted.mirrored,
-        _ => &tally.counted.users,
-    };
+    let own = &own(run, tally);
     if silent > 0 && own.requests == 0 {
         let says = format!("{silent} sidecars of revision {} do not tell what they count", run.to);
         return Standing::open(AnalysisOutcome::Error, says);
@@ -92,6 +89,19 @@ fn look(run: &Run<'_>, check: &mut CheckState) -> Standing {
         }
     };
     standing.unwrap_or_else(|| Standing::open(AnalysisOutcome::Inconclusive, "is not asked for any more"))
+}
+
+/// Requests of the candidate. What the other revision's sidecars handed over to it and none of its pods answered is in none of its
+/// own counters, and has failed.
+fn own(run: &Run<'_>, tally: &Tally) -> Counters {
+    if run.stage == AnalysisStage::Verifying {
+        return tally.counted.mirrored.clone();
+    }
+    let unanswered = run.tally(run.from).map_or(0, |from| from.counted.unanswered);
+    let mut own = tally.counted.users.clone();
+    own.requests = own.requests.saturating_add(unanswered);
+    own.failures = own.failures.saturating_add(unanswered);
+    own
 }
 
 /// What is tested: `failures` of `requests`, of which a share is allowed and another one must not pass.

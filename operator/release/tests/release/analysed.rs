@@ -35,7 +35,7 @@ fn counters(requests: u64, failures: u64, slow: u64) -> Counters {
 }
 
 fn users(users: Counters) -> Reading {
-    Reading { users, mirrored: Counters::default() }
+    Reading { users, ..Reading::default() }
 }
 
 /// What the operator's collector would show now.
@@ -129,6 +129,20 @@ fn a_bad_revision_is_left_at_once() {
         assert_eq!(abort.reason, Reason::AnalysisFailed, "{analysis}: {}", abort.message);
         world.run_until(120, World::stable);
         assert_eq!((world.active(), world.blocked()), (1, Some(Reason::NotTriedAgain)));
+    }
+}
+
+/// The candidate's own counters are spotless: what none of its pods answered is told by those that handed it over.
+#[test]
+fn what_the_candidate_did_not_answer_counts_against_it() {
+    for (unanswered, fails) in [(0, false), (1, false), (50, true)] {
+        let mut world = analysed(&serde_json::json!({"successRate": {"min": "99%"}, "duration": "60s"}));
+        watching(&mut world);
+        count(&mut world, counters(500, 0, 0), counters(100_000, 100, 100));
+        world.observed.tallies[1].counted.unanswered = unanswered;
+        world.run(2);
+        let failed = world.events.iter().any(|event| event.reason == Reason::AnalysisFailed);
+        assert_eq!((failed, world.active()), (fails, if fails { 1 } else { 2 }), "{unanswered}");
     }
 }
 

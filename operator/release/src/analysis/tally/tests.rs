@@ -14,7 +14,7 @@ fn counters(requests: u64, failures: u64) -> Counters {
 }
 
 fn reading(requests: u64, failures: u64) -> Reading {
-    Reading { users: counters(requests, failures), mirrored: Counters::default() }
+    Reading { users: counters(requests, failures), ..Reading::default() }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -56,6 +56,38 @@ fn a_pod_that_dies_takes_nothing_with_it() {
     // It is back, with a sidecar that began anew.
     ledger.round(2, &[("a".into(), Some(reading(3, 1)))], at(5));
     assert_eq!((counted(&ledger), ledger.tallies()[0].lost), ((13, 10), Some(at(5))));
+}
+
+#[test]
+fn a_pod_that_only_was_not_ready_for_a_while_has_lost_nothing() {
+    let mut ledger = Ledger::new(at(1));
+    let lost = |ledger: &Ledger| ledger.tallies()[0].lost;
+    ledger.round(2, &[("a".into(), Some(reading(0, 0))), ("b".into(), Some(reading(0, 0)))], at(2));
+    ledger.round(2, &[("b".into(), Some(reading(5, 0)))], at(3));
+    assert_eq!(lost(&ledger), Some(at(3)));
+    ledger.round(2, &[("a".into(), None), ("b".into(), Some(reading(6, 0)))], at(4));
+    assert_eq!(lost(&ledger), Some(at(3)), "it has not told yet");
+    ledger.round(2, &[("a".into(), Some(reading(8, 2))), ("b".into(), Some(reading(7, 0)))], at(5));
+    assert_eq!((lost(&ledger), counted(&ledger)), (None, (15, 2)));
+    // More than are remembered: then it is not known any more who may come back.
+    let names: Vec<String> = (0..300).map(|number| number.to_string()).collect();
+    let all: Vec<_> = names.iter().map(|uid| (uid.clone(), Some(reading(1, 0)))).collect();
+    ledger.round(2, &all, at(6));
+    ledger.round(2, &[], at(7));
+    ledger.round(2, &all, at(8));
+    assert_eq!(lost(&ledger), Some(at(7)));
+}
+
+#[test]
+fn what_nobody_answered_is_counted_since_the_beginning() {
+    let mut ledger = Ledger::new(at(1));
+    let told = |unanswered| vec![("a".to_owned(), Some(Reading { unanswered, ..reading(1, 0) }))];
+    ledger.round(1, &told(7), at(2));
+    ledger.round(1, &told(9), at(3));
+    assert_eq!((ledger.tallies()[0].counted.unanswered, ledger.tallies()[0].before.unanswered), (2, 7));
+    // A sidecar that started anew.
+    ledger.round(1, &told(3), at(4));
+    assert_eq!((ledger.tallies()[0].counted.unanswered, ledger.tallies()[0].lost), (5, Some(at(4))));
 }
 
 #[test]
