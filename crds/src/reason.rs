@@ -108,6 +108,8 @@ reasons! {
 
     /// A Deployment that was there before serves as revision 0.
     Adopted,
+    /// What users have was given back; the ShopService can be deleted.
+    Ejected,
 
     // What blocks.
     /// The Deployment or the Service that spec.adopt names cannot be taken over as it is.

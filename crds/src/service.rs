@@ -126,6 +126,11 @@ pub struct ShopServiceSpec {
     /// first release takes its place. Without effect once a revision was made of it. `kubectl shop adopt` writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adopt>,
+    /// Gives back what users have, once no release runs: the active revision's Deployment and the Services become plain objects,
+    /// untouched but for labels, annotations and owner. Nothing else is done from then on. `kubectl shop eject` writes it, waits,
+    /// and deletes the ShopService.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eject: Option<bool>,
 }
 
 /// What is taken over as it stands.

@@ -192,6 +192,9 @@ impl<'a> Application<'a> {
                 (rendered, replaces.as_ref())
             }
             Write::WriteDeployment { revision: ADOPTED, .. } => return self.size_adopted(write).await,
+            Write::Eject { object, precondition } => {
+                return self.eject(object, precondition.as_ref()).await;
+            }
             Write::Adopt { object, precondition } => return self.adopt(object, precondition).await,
             Write::WriteDeployment { revision, restart, recreate, replicas, role, colour, replaces } => {
                 let template = self.template(*revision, *restart)?;

@@ -110,6 +110,9 @@ pub enum Command {
     /// Writes the ShopService with all that they have; what has no place in it is named, and then nothing is changed.
     #[command(after_help = Exit::help())]
     Adopt(AdoptArguments),
+    /// Give back what users have as plain objects and delete the ShopService: no pod restarts, and the sidecars stay in the pods.
+    #[command(after_help = Exit::help())]
+    Eject(Named),
     /// Check the installation and your rights: operator, definitions, policies, sidecars, what is blocked. Exits with 1 if something
     /// must be put right.
     Doctor,

@@ -4,6 +4,7 @@ mod adopt;
 mod decide;
 mod diff;
 mod doctor;
+mod eject;
 mod follow;
 mod get;
 mod inspect;
@@ -78,6 +79,14 @@ pub enum CommandError {
         deployment: String,
         /// What to change, a line each.
         problems: Vec<String>,
+    },
+    /// A release runs, and would be cut short.
+    #[error(
+        "{service:?} is in the middle of a release, and stays as it is: wait for its end (kubectl shop wait {service}), or abort it"
+    )]
+    Releasing {
+        /// The service.
+        service: String,
     },
     /// A file cannot be used.
     #[error("cannot plan {file:?}: {message}")]
@@ -192,6 +201,7 @@ pub async fn run(
         Command::Diff(arguments) => diff::diff(arguments, cluster, terminal).await,
         Command::Plan(arguments) => Box::pin(plan::plan(arguments, cluster, terminal)).await,
         Command::Adopt(arguments) => Box::pin(adopt::adopt(arguments, cluster, pace, terminal)).await,
+        Command::Eject(named) => eject::eject(&named.name, cluster, pace, terminal).await,
         Command::Doctor => doctor::doctor(cluster, terminal).await,
         Command::History(named) => inspect::history(&named.name, cluster, terminal).await,
         Command::Wait(arguments) => follow::wait(arguments, cluster, pace, terminal).await,

@@ -122,7 +122,9 @@ pub fn is_open(
     let taken = observed.deployments.iter().any(|one| one.revision == ADOPTED)
         && observed.services.contains_key(&ServiceKind::Users);
     let begins = status.last_revision == 0 && later.into_iter().all(|number| number == ADOPTED);
-    spec.adopt.is_some() && begins && !(stored && taken)
+    // What is given back is not taken up again.
+    let wanted = spec.adopt.is_some() && !spec.eject.unwrap_or(false);
+    wanted && begins && !(stored && taken)
 }
 
 /// Takes over what is fit for it: the writes that are missing, or none.

@@ -8,7 +8,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, adopt, kept, recreate,
+    abort, adopt, eject, kept, recreate,
     view::{Draft, View, active, after, revision_state},
     write::Write,
 };
@@ -40,7 +40,7 @@ pub(crate) fn settled(view: &View<'_>, draft: &Draft) -> bool {
 
 /// Compares the inputs with what is released or being released, and starts, replaces or ends a release.
 pub(crate) fn follow(view: &View<'_>, draft: &mut Draft) -> Wish {
-    let Some(hash) = view.hash.clone() else { return Wish::None };
+    let Some(hash) = view.hash.clone().filter(|_| !eject::is_wanted(view)) else { return Wish::None };
     let going = draft.release().filter(|release| release.aborting.is_none()).cloned();
     let target = going.as_ref().map(|release| release.to).or_else(|| active(&draft.status));
     let hash_of = |number: Option<i64>| {

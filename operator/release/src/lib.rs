@@ -22,6 +22,7 @@ mod cut;
 mod decisions;
 mod desired;
 mod document;
+mod eject;
 pub mod freeze;
 mod gates;
 mod guard;
@@ -124,6 +125,12 @@ pub fn plan(subject: &Subject, observed: &Observed, status: &ShopServiceStatus, 
             draft.wake(now);
             return draft.plan(now, stamps);
         }
+    }
+    if eject::is_due(&view, &draft) {
+        let writes = eject::writes(&view, &draft);
+        let writes = realise::until_refused(&view, &mut draft, writes);
+        report::describe(&view, &mut draft, None);
+        return draft.plan(now, writes);
     }
     cut::unbar(&view, &mut draft);
     let taken = decisions::take(&view, &mut draft);

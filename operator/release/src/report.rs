@@ -10,7 +10,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, adopt, analysis, canary, gates, handoff, health,
+    abort, adopt, analysis, canary, eject, gates, handoff, health,
     inputs::NoInputs,
     kept, phases, recreate, restart,
     view::{Draft, View, active, after, nearly_all, revision_state},
@@ -98,6 +98,7 @@ fn calm(view: &View<'_>, draft: &Draft) -> String {
 
 fn waits(view: &View<'_>, draft: &Draft) -> Option<Wait> {
     adopt::wait(view, draft)
+        .or_else(|| eject::wait(view, draft))
         .or_else(|| objects(view))
         .or_else(|| draft.release().and_then(|release| releasing(view, draft, release)))
         .or_else(|| restarting(view, draft))

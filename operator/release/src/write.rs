@@ -131,6 +131,13 @@ pub enum Write {
         /// Always with its version.
         precondition: Precondition,
     },
+    /// Make an object nobody's: labels, annotations and owner of ours are taken away, and nothing else changes.
+    Eject {
+        /// The object.
+        object: ObjectRef,
+        /// Its version; `None`: the one that is known where it is written.
+        precondition: Option<Precondition>,
+    },
     /// Delete an object (in the background).
     Delete {
         /// The object.
@@ -324,7 +331,10 @@ impl Write {
             Self::WriteBudget { revision, .. } => {
                 (ObjectKind::PodDisruptionBudget, names::revision(service, *revision))
             }
-            Self::Adopt { object, .. } | Self::Stamp { object, .. } | Self::Delete { object, .. } => {
+            Self::Adopt { object, .. }
+            | Self::Eject { object, .. }
+            | Self::Stamp { object, .. }
+            | Self::Delete { object, .. } => {
                 return Some(object.clone());
             }
             Self::WriteDecision { name, .. } => (ObjectKind::ReleaseDecision, name.clone()),

@@ -1,17 +1,20 @@
-//! Writes to what was adopted: its metadata and its size, and nothing else of it.
+//! Writes to what was adopted, and to what is given back: metadata and size, and nothing else.
 
 use serde_json::{Map, Value, json};
 use shop_crds::{
     names::{
         ADOPTED, ANNOTATION_COLOUR, ANNOTATION_LEADER_EPOCH, ANNOTATION_ROLE, ANNOTATION_WRITTEN,
-        LABEL_REVISION, LABEL_SERVICE,
+        FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_REVISION, LABEL_SERVICE,
     },
     status::Colour,
 };
 use shop_release::{ObjectKind, ObjectRef, Precondition, Role, Write};
 
-use super::{Application, ApplyError};
+use super::{Answer, Application, ApplyError};
 use crate::{adoption::AS_FOUND, cache::Kind};
+
+/// Prefix of labels and annotations that mean nothing without a ShopService.
+const OURS: &str = "shopkeeper.dev/";
 
 impl Application<'_> {
     /// Makes an object of somebody else the ShopService's, as it stands.
@@ -36,6 +39,34 @@ impl Application<'_> {
         let name = self.sight.name_of(object);
         let request = self.requests.merge(kind, &name, body);
         self.send(kind, &name, request).await
+    }
+
+    /// Makes an object nobody's. Afterwards the cache does not show it any more.
+    pub(super) async fn eject(
+        &mut self,
+        object: &ObjectRef,
+        precondition: Option<&Precondition>,
+    ) -> Result<(), ApplyError> {
+        let (kind, name) = (Kind::from(object.kind), self.sight.name_of(object));
+        let Some(held) = self.sight.owned(kind, &name) else { return Ok(()) };
+        let known = Precondition::version(&held.uid, &held.resource_version);
+        let precondition = precondition.cloned().unwrap_or(known);
+        let own = |name: &str| name.starts_with(OURS);
+        let nothing = |names: Vec<&String>| -> Map<String, Value> {
+            names.into_iter().map(|name| (name.clone(), Value::Null)).collect()
+        };
+        let annotations = nothing(held.annotations.keys().filter(|name| own(name)).collect());
+        let mut labels = nothing(held.labels.keys().filter(|name| own(name)).collect());
+        if held.labels.get(LABEL_MANAGED_BY).is_some_and(|by| by == FIELD_MANAGER) {
+            labels.insert(LABEL_MANAGED_BY.to_owned(), Value::Null);
+        }
+        let body = json!({ "metadata": {
+            "uid": precondition.uid, "resourceVersion": precondition.resource_version,
+            "labels": labels, "annotations": annotations, "ownerReferences": null,
+        } });
+        let request = self.requests.merge(kind, &name, body);
+        let gone = async move { request.await.map(|_| Answer::Deleted { uid: precondition.uid }) };
+        self.send(kind, &name, gone).await
     }
 
     /// Size and role of the adopted Deployment; its pods stay as they are.

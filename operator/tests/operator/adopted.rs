@@ -130,3 +130,37 @@ async fn what_does_not_fit_is_not_touched() {
     api.until("revision 0 serves", |state| (status(state)["active"]["revision"] == 0).then_some(())).await;
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_serves_is_given_back_and_outlives_its_shopservice() {
+    let api = Api::new();
+    let operator = Operator::start(&api, "shopkeeper-0").await;
+    order(&api, spec("order:1"));
+    api.until("revision 1 serves", |state| serves(state, 1)).await;
+    let before = api.with(|state| state.get(DEPLOYMENTS, "order-r1").unwrap()["spec"].clone());
+    let mut eject = spec("order:1");
+    eject["eject"] = json!(true);
+    order(&api, eject);
+    api.until("all is given back", |state| (status(state)["blocked"]["reason"] == "Ejected").then_some(()))
+        .await;
+    api.with(|state| state.remove(&place("shopkeeper.dev/v1alpha1/shopservices", "order")));
+    api.until("the rest goes", |state| state.get(SERVICES, "order-preview").is_none().then_some(())).await;
+    api.with(|state| {
+        let deployment = state.get(DEPLOYMENTS, "order-r1").unwrap();
+        assert_eq!(deployment["spec"], before);
+        for (resource, name) in [
+            (DEPLOYMENTS, "order-r1"),
+            (SERVICES, "order"),
+            (SERVICES, "order-pods"),
+            ("v1/configmaps", "order-r1-sidecar"),
+            ("v1/secrets", "order-sidecar-keys"),
+            ("v1/serviceaccounts", "order-shop"),
+            ("policy/v1/poddisruptionbudgets", "order-r1"),
+        ] {
+            let metadata = state.get(resource, name).unwrap()["metadata"].to_string();
+            assert!(!metadata.contains("shopkeeper.dev/") && !metadata.contains("managed-by"), "{metadata}");
+        }
+        assert!(state.get("apps/v1/controllerrevisions", "order-r1").is_none());
+    });
+    operator.stop().await;
+}

@@ -16,7 +16,9 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+    },
 };
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -210,6 +212,26 @@ impl Cluster {
     pub async fn autoscalers(&self) -> Result<Vec<HorizontalPodAutoscaler>, ClientError> {
         let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), &self.namespace);
         pages("list HorizontalPodAutoscalers", &api, ListParams::default()).await
+    }
+
+    /// Asks for the service to be given back, if it is still the one that was read.
+    pub async fn ask_to_eject(&self, service: &ShopService) -> Result<ShopService, ClientError> {
+        let api: Api<ShopService> = Api::namespaced(self.client.clone(), &self.namespace);
+        let name = service.metadata.name.clone().unwrap_or_default();
+        let patch = json!({
+            "metadata": {"resourceVersion": service.metadata.resource_version}, "spec": {"eject": true},
+        });
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        ask("change the ShopService", api.patch(&name, &parameters, &Patch::Merge(&patch))).await
+    }
+
+    /// Deletes this very ShopService, and what it still owns.
+    pub async fn delete_service(&self, service: &ShopService) -> Result<(), ClientError> {
+        let api: Api<ShopService> = Api::namespaced(self.client.clone(), &self.namespace);
+        let name = service.metadata.name.clone().unwrap_or_default();
+        let same = Preconditions { uid: service.metadata.uid.clone(), resource_version: None };
+        let parameters = DeleteParams::background().preconditions(same);
+        ask("delete the ShopService", api.delete(&name, &parameters)).await.map(drop)
     }
 
     /// Makes a ShopService of this manifest.

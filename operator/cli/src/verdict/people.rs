@@ -37,6 +37,7 @@ pub const BY_ITSELF: &[Reason] = &[
     Reason::Draining,
     Reason::Adopted,
     Reason::AdoptionRefused,
+    Reason::Ejected,
     Reason::NameTaken,
     Reason::ConfigMissing,
     Reason::ConfigTooLarge,

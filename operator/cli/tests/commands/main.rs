@@ -3,6 +3,7 @@
 // Clippy takes what stands beside the tests for production code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod adopts;
 mod changes;
 mod decisions;
 mod examples;
@@ -59,7 +60,7 @@ async fn paced(pace: Pace, server: &Server, line: &str) -> Ended {
     let cluster = Cluster::new(server.client(), namespace);
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, notes: &mut notes, output: arguments.output };
-    let command = run(&arguments.command, &cluster, pace, &mut terminal);
+    let command = Box::pin(run(&arguments.command, &cluster, pace, &mut terminal));
     let result = tokio::time::timeout(LIMIT, command).await.expect("the command ends");
     Ended { result, out: String::from_utf8(out).unwrap(), notes: String::from_utf8(notes).unwrap() }
 }

@@ -42,6 +42,10 @@ pub(crate) struct Script {
     pub(crate) invalid: Option<String>,
     /// Patches of ShopServices.
     pub(crate) patches: Vec<Value>,
+    /// ShopServices that were created.
+    pub(crate) created: Vec<Value>,
+    /// Bodies of deletions of `shop/order`.
+    pub(crate) deleted: Vec<Value>,
     /// Verbs that the user has no right to.
     pub(crate) denied: Vec<&'static str>,
     /// Whether watches are served.
@@ -71,7 +75,7 @@ impl Server {
         Router::new()
             .route(
                 &format!("{SHOP}/namespaces/{{namespace}}/shopservices/{{name}}"),
-                get(read_service).patch(patch_service),
+                get(read_service).patch(patch_service).delete(delete_service),
             )
             .route(&format!("{SHOP}/shopservices"), get(list_services))
             .route(
@@ -79,7 +83,10 @@ impl Server {
                 post(create).get(list_decisions),
             )
             .route(&format!("{SHOP}/namespaces/{{namespace}}/releasedecisions/{{name}}"), get(read_decision))
-            .route(&format!("{SHOP}/namespaces/{{namespace}}/shopservices"), get(list_services))
+            .route(
+                &format!("{SHOP}/namespaces/{{namespace}}/shopservices"),
+                get(list_services).post(create_service),
+            )
             .route("/apis/authentication.k8s.io/v1/selfsubjectreviews", post(review))
             .route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", post(access))
             .fallback(other)
@@ -181,6 +188,7 @@ async fn other(
         "controllerrevisions",
         "resourcequotas",
         "poddisruptionbudgets",
+        "horizontalpodautoscalers",
         "shoppolicies",
     ];
     if listed.is_empty() && !lists.contains(&kind) {
@@ -253,6 +261,16 @@ fn service(name: &str, namespace: &str, status: &Value) -> Value {
                      "creationTimestamp": "2026-01-01T03:04:05Z"},
         "spec": {"image": "shop/order:2", "port": 8080}, "status": status,
     })
+}
+
+async fn create_service(State(server): State<Server>, Json(made): Json<Value>) -> Response {
+    server.script().created.push(made.clone());
+    (StatusCode::CREATED, Json(made)).into_response()
+}
+
+async fn delete_service(State(server): State<Server>, body: axum::body::Bytes) -> Response {
+    server.script().deleted.push(serde_json::from_slice(&body).unwrap_or_default());
+    Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})).into_response()
 }
 
 async fn create(
@@ -335,6 +353,8 @@ async fn patch_service(
     }
     script.patches.push(json!({"patch": patch, "query": query}));
     let mut changed = service(&name, &namespace, &Value::Null);
-    changed["spec"]["image"] = patch["spec"]["image"].clone();
+    if !patch["spec"]["image"].is_null() {
+        changed["spec"]["image"] = patch["spec"]["image"].clone();
+    }
     Json(changed).into_response()
 }

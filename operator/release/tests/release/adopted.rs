@@ -264,3 +264,50 @@ fn nothing_is_begun_before_the_strangers_were_looked_at() {
     assert_eq!((world.status.last_revision, world.phase()), (0, Phase::Stable));
     assert!(world.observed.deployments.is_empty());
 }
+
+#[test]
+fn what_users_have_is_given_back_and_nothing_is_written_afterwards() {
+    let mut world = adopted();
+    world.apply(|spec| spec.eject = Some(true));
+    world.run(5);
+    assert_eq!(world.ejected, ["order-r0", "order-pods", "order"]);
+    assert_eq!(world.blocked(), Some(Reason::Ejected));
+    let mut world = crate::twice();
+    world.apply(|spec| {
+        spec.eject = Some(true);
+        spec.image = "good-3".into();
+    });
+    world.run(30);
+    let expected = [
+        "order-r2-sidecar",
+        "order-sidecar-keys",
+        "order-shop",
+        "order-r2",
+        "order-r2",
+        "order-pods",
+        "order",
+    ];
+    assert_eq!(world.ejected, expected);
+    assert_eq!((world.blocked(), world.status.last_revision), (Some(Reason::Ejected), 2));
+    assert!(!world.operate().changed);
+}
+
+#[test]
+fn a_crash_in_the_middle_of_giving_back_is_made_good() {
+    for crash in 0..8 {
+        let mut world = crate::twice();
+        world.apply(|spec| spec.eject = Some(true));
+        world.operate_with(0, Some(crash), None);
+        world.restart();
+        world.run(5);
+        assert_eq!((world.ejected.len(), world.blocked()), (7, Some(Reason::Ejected)), "{:?}", world.ejected);
+    }
+}
+
+#[test]
+fn a_release_that_runs_ends_before_anything_is_given_back() {
+    let mut world = crate::switched();
+    world.apply(|spec| spec.eject = Some(true));
+    world.run_until(120, |world| world.blocked() == Some(Reason::Ejected));
+    assert!(world.ejected.contains(&"order-r2".to_owned()) && world.stable());
+}

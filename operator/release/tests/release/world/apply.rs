@@ -204,6 +204,9 @@ impl World {
                 self.stamp(object.kind, &object.name, precondition, &version)?;
             }
             Write::Adopt { object, precondition } => self.adopt(object.kind, precondition, &version)?,
+            Write::Eject { object, precondition } => {
+                self.eject(object.kind, &object.name, precondition.as_ref())?;
+            }
             Write::Delete { object, precondition } => self.delete(object.kind, &object.name, precondition)?,
             Write::WriteDecision { name, precondition, status } => {
                 let decision = self
@@ -253,6 +256,25 @@ impl World {
             let pod = self.observed.pods.last_mut().ok_or("a pod was started")?;
             pod.ready = true;
             self.born.insert(pod.uid.clone(), self.now - jiff::SignedDuration::from_secs(60));
+        }
+        Ok(())
+    }
+
+    /// An object is nobody's any more: it is there, and not seen.
+    fn eject(&mut self, kind: ObjectKind, name: &str, wanted: Option<&Precondition>) -> Result<(), String> {
+        self.ejected.push(name.to_owned());
+        match (kind, wanted) {
+            (ObjectKind::ServiceAccount, None) => self.observed.account = false,
+            (ObjectKind::Secret, None) => self.observed.keys = false,
+            (ObjectKind::Service, Some(wanted)) => {
+                let found = self.observed.services.iter().find(|(kind, _)| kind.name("order") == name);
+                let (kind, one) = found.ok_or("no such Service")?;
+                meets(Some(wanted), Some(ids(&one.uid, &one.resource_version)))?;
+                let kind = *kind;
+                self.observed.services.remove(&kind);
+            }
+            (_, Some(wanted)) => self.delete(kind, name, wanted)?,
+            (_, None) => return Err("an object without its version".into()),
         }
         Ok(())
     }

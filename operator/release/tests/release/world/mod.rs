@@ -94,6 +94,8 @@ pub(crate) struct World {
     pub(crate) against: Option<String>,
     left: BTreeMap<i64, Timestamp>,
     next_ip: u32,
+    /// Objects that were given back.
+    pub(crate) ejected: Vec<String>,
     /// Questions that were asked and not answered.
     pub(crate) asked: Vec<Question>,
 }
@@ -141,6 +143,7 @@ impl World {
             left: BTreeMap::new(),
             next_ip: 1,
             asked: Vec::new(),
+            ejected: Vec::new(),
         };
         world.remember();
         world
