@@ -233,7 +233,7 @@ impl Rehearsal {
             bounds_us: vec![QUICK_US, QUICK_US * 10],
             counts: vec![REQUESTS, 0, 0],
         };
-        let counted = Reading { users: seen.clone(), mirrored: seen };
+        let counted = Reading { users: seen.clone(), mirrored: seen, unanswered: 0 };
         let revisions = release.from.into_iter().chain([release.to]);
         let tally = |revision| Tally {
             revision,
