@@ -13,6 +13,7 @@ pub mod handover;
 pub mod inbound;
 pub mod settings;
 mod sidecar;
+pub mod standalone;
 pub mod telemetry;
 pub mod upstream;
 

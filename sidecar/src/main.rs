@@ -1,13 +1,14 @@
 //! The program `shop-sidecar`: `run` is the container's command, `drain` its preStop hook, `check` reads a document.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use shop_contract::ports;
 use shop_sidecar::config::accept;
+use shop_sidecar::standalone::Standalone;
 use shop_sidecar::{Settings, Sidecar, control, settings, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,6 +30,13 @@ enum Command {
         /// Where probes, metrics and configuration come in.
         #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, ports::ADMIN)))]
         admin: SocketAddr,
+        /// Run by itself, for trying and debugging, in front of this server on 127.0.0.1. Without it, the environment that the
+        /// operator sets in a pod says what is needed.
+        #[arg(long, value_name = "ADDRESS")]
+        app: Option<SocketAddr>,
+        /// The document to run by itself with; its port of the app, its keys and later changes of the file are not used.
+        #[arg(long, value_name = "FILE", requires = "app")]
+        config: Option<PathBuf>,
         /// What is logged of the sidecar itself, as in `RUST_LOG`.
         #[arg(long, env = "SHOP_LOG", default_value = "info")]
         log: String,
@@ -44,7 +52,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run { inbound, admin, log } => run(inbound, admin, &log),
+        Command::Run { inbound, admin, app: None, log, .. } => Settings::read(inbound, admin, variable)
+            .map_err(Into::into)
+            .and_then(|settings| run(settings, &log)),
+        Command::Run { inbound, admin, app: Some(app), config, log } => {
+            run_by_itself(inbound, admin, app, config.as_deref(), &log)
+        }
         Command::Drain => drain(),
         Command::Check { file } => check(&file),
     };
@@ -61,8 +74,19 @@ fn variable(name: &'static str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn run(inbound: SocketAddr, admin: SocketAddr, log: &str) -> anyhow::Result<()> {
-    let settings = Settings::read(inbound, admin, variable)?;
+/// The folders live until the sidecar has ended.
+fn run_by_itself(
+    inbound: SocketAddr,
+    admin: SocketAddr,
+    app: SocketAddr,
+    config: Option<&Path>,
+    log: &str,
+) -> anyhow::Result<()> {
+    let alone = Standalone::new(inbound, admin, app, config, variable)?;
+    run(alone.settings.clone(), log)
+}
+
+fn run(settings: Settings, log: &str) -> anyhow::Result<()> {
     telemetry::log::start(settings.identity.service.clone(), log);
     // More threads than two cost memory and move requests between cores; a pod that needs more gets a replica.
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(2);
@@ -85,7 +109,7 @@ fn drain() -> anyhow::Result<()> {
     Ok(runtime.block_on(control::begin_drain(&settings::state_dir(&variable)))?)
 }
 
-fn check(file: &std::path::Path) -> anyhow::Result<()> {
+fn check(file: &Path) -> anyhow::Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let document = accept::parse_document(&bytes)?;
     accept::check(&document)?;

@@ -54,10 +54,10 @@ pub enum SettingsError {
 }
 
 /// Environment variables that only the sidecar reads.
-const NAMESPACE: &str = "SHOP_NAMESPACE";
-const SERVICE: &str = "SHOP_SERVICE";
-const SERVICE_UID: &str = "SHOP_SERVICE_UID";
-const REVISION: &str = "SHOP_REVISION";
+pub(crate) const NAMESPACE: &str = "SHOP_NAMESPACE";
+pub(crate) const SERVICE: &str = "SHOP_SERVICE";
+pub(crate) const SERVICE_UID: &str = "SHOP_SERVICE_UID";
+pub(crate) const REVISION: &str = "SHOP_REVISION";
 /// Set by the container runtime: the pod's name.
 const HOSTNAME: &str = "HOSTNAME";
 const ACCESS_LOG: &str = "SHOP_ACCESS_LOG";

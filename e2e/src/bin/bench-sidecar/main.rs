@@ -1,0 +1,113 @@
+//! `cargo bench-sidecar`: what a request costs on its way through a proxy, ours and others in front of the same origin.
+
+mod figures;
+mod load;
+mod origin;
+mod process;
+mod proxies;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+
+use figures::{Figures, Round};
+use proxies::{Arm, Stage};
+
+/// Connections of the load at a fixed rate.
+const FEW: usize = 16;
+/// Connections of the load without pause, and of the memory figure.
+const MANY: usize = 64;
+/// Idle connections of the memory figure.
+const IDLE: usize = 1_000;
+/// Load before anything is measured.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Measure what a request costs on its way through shop-sidecar, nginx, haproxy and Envoy, as far as they are installed.
+///
+/// Proxies run one after the other, in rounds, on one core; load and origin on the other. CPU is that of the proxy's processes,
+/// under load without pause from 64 connections. Latency is at a fixed rate, from the moment at which a request was due.
+#[derive(Parser)]
+#[command(name = "cargo bench-sidecar", bin_name = "cargo bench-sidecar", version, max_term_width = 110)]
+struct Arguments {
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Requests in a second where latency is measured.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=20_000))]
+    rate: u32,
+    /// Rounds over all proxies.
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long each proxy is measured in each round, twice.
+    #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Only these: direct, ours, nginx, haproxy, envoy; separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    process::prepare()?;
+    let origin = origin::start().context("start the origin")?;
+    let stage = Stage::new(origin)?;
+    let arms = proxies::arms(&arguments.only)?;
+    ensure!(arms.len() > 1, "nothing to measure: no proxy is installed, or --only leaves none");
+    let mut figures = Figures::new(process::load_average());
+    for round in 0..arguments.rounds {
+        // There and back: what changes on the machine in the meantime meets all of them.
+        let order: Vec<&Arm> =
+            if round % 2 == 0 { arms.iter().collect() } else { arms.iter().rev().collect() };
+        for arm in order {
+            eprint!("round {} of {}: {:<12}\r", round + 1, arguments.rounds, arm.label());
+            let round =
+                measure(arm, &stage, arguments).with_context(|| format!("measure {}", arm.label()))?;
+            figures.take(arm, round);
+        }
+    }
+    eprintln!("{:40}", "");
+    if arguments.json {
+        println!("{}", serde_json::to_string(&figures.to_json()).context("write the figures")?);
+    } else {
+        figures.print();
+    }
+    Ok(())
+}
+
+fn measure(arm: &Arm, stage: &Stage, arguments: &Arguments) -> Result<Round> {
+    let running = stage.start(arm)?;
+    let address = running.address;
+    let duration = Duration::from_secs(arguments.seconds);
+    load::at_rate(address, arguments.rate, FEW, WARM_UP)?;
+    let before = running.cpu();
+    let steady = load::at_rate(address, arguments.rate, FEW, duration)?;
+    let cpu_steady = running.cpu().saturating_sub(before);
+    load::without_pause(address, MANY, WARM_UP)?;
+    let before = running.cpu();
+    let busy = load::without_pause(address, MANY, duration)?;
+    let cpu_busy = running.cpu().saturating_sub(before);
+    let rss = busy.rss_while(&running)?;
+    let idle_rss = load::with_idle(address, IDLE, || running.rss())?;
+    Ok(Round {
+        latencies: steady.latencies,
+        late: steady.late,
+        cpu_steady: (cpu_steady, steady.requests),
+        cpu_busy: (cpu_busy, busy.requests),
+        throughput: busy.requests as f64 / duration.as_secs_f64(),
+        rss,
+        rss_idle: idle_rss.saturating_sub(rss),
+        ready: running.ready,
+    })
+}
