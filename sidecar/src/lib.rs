@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod drain;
 pub mod handover;
+mod http1;
 pub mod inbound;
 pub mod settings;
 mod sidecar;

@@ -48,15 +48,27 @@ pub mod reasons {
     pub const APP_UNREACHABLE: &str = "app-unreachable";
     /// The app closed the connection before it answered.
     pub const APP_RESET: &str = "app-reset";
+    /// What the app sent is no answer, or one that can be read in two ways.
+    pub const BAD_ANSWER: &str = "bad-answer";
     /// More connections than `sidecar.maxConnections`.
     pub const TOO_MANY_CONNECTIONS: &str = "too-many-connections";
     /// The request itself is malformed.
     pub const BAD_REQUEST: &str = "bad-request";
+    /// More or longer header fields than allowed.
+    pub const HEAD_TOO_LARGE: &str = "head-too-large";
     /// Protocol or method that the sidecar does not pass on.
     pub const NOT_SUPPORTED: &str = "not-supported";
     /// All of them, for metrics that want a closed label set.
-    pub const ALL: [&str; 6] =
-        [DRAINING, APP_UNREACHABLE, APP_RESET, TOO_MANY_CONNECTIONS, BAD_REQUEST, NOT_SUPPORTED];
+    pub const ALL: [&str; 8] = [
+        DRAINING,
+        APP_UNREACHABLE,
+        APP_RESET,
+        BAD_ANSWER,
+        TOO_MANY_CONNECTIONS,
+        BAD_REQUEST,
+        HEAD_TOO_LARGE,
+        NOT_SUPPORTED,
+    ];
 }
 
 /// Environment variables by which the operator starts a sidecar.

@@ -5,5 +5,6 @@
 
 pub mod balance;
 pub mod drain;
+pub mod http1;
 pub mod split;
 pub mod sticky;

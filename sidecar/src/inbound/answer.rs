@@ -9,13 +9,12 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use shop_contract::{headers::REASON, reasons};
 
 use super::Proxy;
-use super::io::Link;
 use crate::config::Snapshot;
 use crate::handover::Purpose;
+use crate::http1::{BodyError, Incoming};
 use crate::telemetry::access_log::Line;
 use crate::telemetry::metrics::Spoken;
 use crate::upstream::Lease;
@@ -44,7 +43,6 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) struct Flight {
     proxy: Arc<Proxy>,
-    link: Arc<Link>,
     snapshot: Option<Arc<Snapshot>>,
     began: Duration,
     /// What the caller speaks.
@@ -70,7 +68,6 @@ impl Flight {
     /// A request's head has come.
     pub(super) fn begin(
         proxy: &Arc<Proxy>,
-        link: &Arc<Link>,
         snapshot: Option<Arc<Snapshot>>,
         request: &http::Request<Incoming>,
         spoken: Spoken,
@@ -79,7 +76,6 @@ impl Flight {
         proxy.begun(began);
         Self {
             proxy: Arc::clone(proxy),
-            link: Arc::clone(link),
             snapshot,
             began,
             spoken,
@@ -157,7 +153,10 @@ impl Flight {
     /// Counts it among the requests that this pod answered. What is no fault or merit of its app is left out: requests
     /// that make no sense, and callers that went away.
     fn count_in_window(&self, took: Duration) {
-        let senseless = matches!(self.reason, Some(reasons::BAD_REQUEST | reasons::NOT_SUPPORTED));
+        let senseless = matches!(
+            self.reason,
+            Some(reasons::BAD_REQUEST | reasons::HEAD_TOO_LARGE | reasons::NOT_SUPPORTED)
+        );
         if senseless || self.status == GONE {
             return;
         }
@@ -189,7 +188,6 @@ impl Drop for Flight {
         let took = telemetry.clock.now().saturating_sub(self.began);
         let metrics = &telemetry.metrics;
         metrics.in_flight.dec();
-        self.link.request_ended();
         self.count(took);
         let Some(snapshot) = &self.snapshot else { return };
         if !telemetry.access_log.wants(self.status) {
@@ -244,9 +242,7 @@ impl AnswerBody {
     }
 
     fn finish(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.finish();
-        }
+        self.lease = None;
         if let Some(mut flight) = self.flight.take() {
             flight.complete();
         }
@@ -255,12 +251,12 @@ impl AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let polled = match &mut this.inner {
             Inner::Own(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
@@ -298,8 +294,7 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        // hyper does not ask for the end of a body of known length. A connection whose answer was not read to its end is
-        // dropped with its lease.
+        // The end of a body of known length is not asked for.
         if self.is_end_stream() {
             self.finish();
         }

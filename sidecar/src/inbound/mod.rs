@@ -2,10 +2,11 @@
 
 mod answer;
 mod connection;
-mod framing;
 mod headers;
-mod io;
+mod http1;
 mod request;
+mod rewind;
+mod signal;
 mod tunnel;
 mod websocket;
 

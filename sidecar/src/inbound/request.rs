@@ -1,22 +1,20 @@
 //! One request: checked, routed, passed on, and its answer passed back.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use shop_contract::headers::{HANDOVER, MIRROR};
 use shop_contract::{Protocol, Role, reasons};
+use shop_flow::http1::host;
 
 use super::answer::{AnswerBody, Flight, Way};
-use super::io::Link;
-use super::tunnel::{self, Tunnel};
+use super::tunnel::Ends;
 use super::{Proxy, headers};
 use crate::config::Snapshot;
 use crate::handover::{self, Purpose};
+use crate::http1::Incoming;
 use crate::telemetry::metrics::Spoken;
 use crate::upstream::{Answered, Body, Failure, Outbound, Unanswered, Wire};
 
@@ -28,42 +26,55 @@ const HAND_OFF_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two attempts at that.
 const HAND_OFF_PAUSE: Duration = Duration::from_millis(50);
 
+/// An answer on its way to the caller.
+pub(super) struct Answer {
+    pub(super) response: Response<AnswerBody>,
+    /// What follows the answer's head, when that changes the protocol; only on HTTP/1.
+    pub(super) tunnel: Option<Box<Ends>>,
+}
+
+impl From<Response<AnswerBody>> for Answer {
+    fn from(response: Response<AnswerBody>) -> Self {
+        Self { response, tunnel: None }
+    }
+}
+
+/// Answers what is no request.
+pub(super) fn refuse(proxy: &Arc<Proxy>, status: StatusCode, reason: &'static str) -> Response<AnswerBody> {
+    let request = Request::new(Incoming::Empty);
+    Flight::begin(proxy, proxy.config.current(), &request, Spoken::Http1).refuse(status, reason)
+}
+
 /// Answers a request.
-pub(super) async fn answer(
-    proxy: Arc<Proxy>,
-    link: Arc<Link>,
-    mut request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
-    let plainly_framed = link.request_begun();
+pub(super) async fn answer(proxy: Arc<Proxy>, client: IpAddr, request: Request<Incoming>) -> Answer {
     let snapshot = proxy.config.current();
     let is_http1 = request.version() < Version::HTTP_2;
     let upgrade = if is_http1 { headers::upgrade(request.headers()) } else { None };
     let spoken = spoken(&request, upgrade.is_some());
-    let flight = Flight::begin(&proxy, &link, snapshot.clone(), &request, spoken);
+    let flight = Flight::begin(&proxy, snapshot.clone(), &request, spoken);
     // A caller that connects again reaches the revision that is active now, without the step over this one.
     let is_retiring = snapshot.as_ref().is_some_and(|snapshot| snapshot.document.role == Role::Retiring);
-    let is_answerable = check(&request, plainly_framed);
-    let mut response = match (is_answerable, snapshot) {
+    let is_answerable = check(&request);
+    let mut answer: Answer = match (is_answerable, snapshot) {
         (Err((status, reason)), _) => {
             let mut response = flight.refuse(status, reason);
             if is_http1 {
                 // What follows on a doubtful request cannot be trusted to be a request.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            response
+            response.into()
         }
-        (Ok(_), None) => flight.refuse(StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE),
+        (Ok(_), None) => flight.refuse(StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE).into(),
         (Ok(host), Some(snapshot)) => {
-            let client_end = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
-            let caller = Caller { client: link.client, host, upgrade };
-            pass_on(&proxy, &link, &snapshot, request, caller, client_end, flight).await
+            let caller = Caller { client, host, upgrade };
+            pass_on(&proxy, &snapshot, request, caller, flight).await
         }
     };
     let leave = is_retiring || proxy.drain.is_draining();
-    if is_http1 && leave && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if is_http1 && leave && answer.tunnel.is_none() {
+        answer.response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
+    answer
 }
 
 /// What is known of the caller's wish beside the request itself.
@@ -87,14 +98,8 @@ fn spoken(request: &Request<Incoming>, upgrades: bool) -> Spoken {
 
 /// Checks a request's head; answers whom the caller asked for. An authority in the request line wins over `Host`
 /// (RFC 9112 section 3.2.2).
-fn check(
-    request: &Request<Incoming>,
-    plainly_framed: bool,
-) -> Result<HeaderValue, (StatusCode, &'static str)> {
+fn check(request: &Request<Incoming>) -> Result<HeaderValue, (StatusCode, &'static str)> {
     const BAD: (StatusCode, &str) = (StatusCode::BAD_REQUEST, reasons::BAD_REQUEST);
-    if !plainly_framed {
-        return Err(BAD);
-    }
     if *request.method() == Method::CONNECT {
         return Err((StatusCode::NOT_IMPLEMENTED, reasons::NOT_SUPPORTED));
     }
@@ -104,27 +109,26 @@ fn check(
         return Err(BAD);
     }
     if let Some(authority) = request.uri().authority() {
-        return HeaderValue::try_from(authority.as_str()).map_err(|_| BAD);
+        let host = HeaderValue::try_from(authority.as_str()).map_err(|_| BAD)?;
+        return if host::is_valid(host.as_bytes()) { Ok(host) } else { Err(BAD) };
     }
     match host {
-        Some(host) => Ok(host.clone()),
+        Some(host) if host::is_valid(host.as_bytes()) => Ok(host.clone()),
         // Only HTTP/1.0 does without.
         None if request.version() == Version::HTTP_10 => Ok(HeaderValue::from_static("localhost")),
-        None => Err(BAD),
+        _ => Err(BAD),
     }
 }
 
 async fn pass_on(
     proxy: &Arc<Proxy>,
-    link: &Arc<Link>,
     snapshot: &Arc<Snapshot>,
     request: Request<Incoming>,
     caller: Caller,
-    client_end: Option<OnUpgrade>,
     mut flight: Flight,
-) -> Response<AnswerBody> {
+) -> Answer {
     if caller.upgrade.is_some() && snapshot.document.app.protocol == Protocol::Grpc {
-        return flight.refuse(StatusCode::NOT_IMPLEMENTED, reasons::NOT_SUPPORTED);
+        return flight.refuse(StatusCode::NOT_IMPLEMENTED, reasons::NOT_SUPPORTED).into();
     }
     let is_http2 = request.version() == Version::HTTP_2;
     let is_grpc = flight.spoken == Spoken::Grpc;
@@ -146,34 +150,26 @@ async fn pass_on(
         snapshot.local.send(outbound, local_wire).await
     };
     match sent {
-        Ok(Answered { mut response, lease }) => {
+        Ok(Answered { mut response, lease, upgraded }) => {
             flight.answered(&response);
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                let Some(client) = client_end else {
-                    return flight.refuse(StatusCode::BAD_GATEWAY, reasons::APP_RESET);
-                };
-                let app = hyper::upgrade::on(&mut response);
+            if let Some(app) = upgraded {
                 let is_websocket =
                     caller.upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-                link.upgraded();
-                tokio::spawn(tunnel::run(
-                    Tunnel { client, app, is_websocket, flight, lease },
-                    Arc::clone(proxy),
-                ));
-                return response.map(|_| AnswerBody::none());
+                let tunnel = Some(Box::new(Ends { app, is_websocket, flight, lease }));
+                return Answer { response: response.map(|_| AnswerBody::none()), tunnel };
             }
             headers::strip_hop_by_hop(response.headers_mut());
             *response.version_mut() = Version::default();
-            response.map(|body| AnswerBody::stream(body, lease, flight))
+            response.map(|body| AnswerBody::stream(body, lease, flight)).into()
         }
-        Err(Unanswered { failure: Failure::Connect, .. }) => {
-            flight.refuse(StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE)
-        }
-        Err(Unanswered { failure: Failure::Reset, .. }) => {
-            flight.refuse(StatusCode::BAD_GATEWAY, reasons::APP_RESET)
-        }
-        Err(Unanswered { failure: Failure::Caller, .. }) => {
-            flight.refuse(StatusCode::BAD_REQUEST, reasons::BAD_REQUEST)
+        Err(Unanswered { failure, .. }) => {
+            let (status, reason) = match failure {
+                Failure::Connect => (StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE),
+                Failure::Reset => (StatusCode::BAD_GATEWAY, reasons::APP_RESET),
+                Failure::Bad => (StatusCode::BAD_GATEWAY, reasons::BAD_ANSWER),
+                Failure::Caller => (StatusCode::BAD_REQUEST, reasons::BAD_REQUEST),
+            };
+            flight.refuse(status, reason).into()
         }
     }
 }

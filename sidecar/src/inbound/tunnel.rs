@@ -1,15 +1,15 @@
 //! An upgraded connection: bytes both ways, until either side ends it or the drain's deadline comes.
 
+use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Proxy;
 use super::answer::Flight;
 use super::websocket::{Frames, SERVICE_RESTART};
+use crate::http1::Halves;
 use crate::upstream::Lease;
 
 /// Bytes that are passed on at once.
@@ -19,24 +19,28 @@ const LINGER: Duration = Duration::from_secs(10);
 /// How long the client has to answer a close frame.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// Two ends of a tunnel that are about to be upgraded, and what is counted until it ends.
+/// Two connections that were HTTP.
 pub(super) struct Tunnel {
-    pub(super) client: OnUpgrade,
-    pub(super) app: OnUpgrade,
+    pub(super) client: Halves,
+    pub(super) ends: Ends,
+}
+
+/// The app's end of a tunnel, and what is counted until it ends.
+pub(super) struct Ends {
+    pub(super) app: Box<Halves>,
     pub(super) is_websocket: bool,
     pub(super) flight: Flight,
     pub(super) lease: Lease,
 }
 
 /// Passes bytes on until the tunnel ends.
-pub(super) async fn run(tunnel: Tunnel, proxy: Arc<Proxy>) {
-    let Tunnel { client, app, is_websocket, flight, lease } = tunnel;
-    let Ok((client, app)) = tokio::try_join!(client, app) else { return };
+pub(super) async fn run(tunnel: Tunnel, proxy: &Arc<Proxy>) {
+    let Tunnel { client, ends: Ends { app, is_websocket, flight, lease } } = tunnel;
     proxy.telemetry.metrics.upgraded.inc();
-    let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
-    let (app_read, app_write) = tokio::io::split(TokioIo::new(app));
+    let (client_read, client_write) = open(client);
+    let (app_read, app_write) = open(*app);
     let to_app = pass(client_read, app_write);
-    let to_client = pass_frames(app_read, client_write, is_websocket, &proxy);
+    let to_client = pass_frames(app_read, client_write, is_websocket, proxy);
     let both = async {
         let (mut to_app, mut to_client) = (std::pin::pin!(to_app), std::pin::pin!(to_client));
         tokio::select! {
@@ -54,6 +58,12 @@ pub(super) async fn run(tunnel: Tunnel, proxy: Arc<Proxy>) {
     }
     proxy.telemetry.metrics.upgraded.dec();
     drop((flight, lease));
+}
+
+/// What came after the head belongs to the tunnel.
+fn open(halves: Halves) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
+    let (read, first) = halves.reader.into_parts();
+    (Cursor::new(first).chain(read), halves.writer.into_half())
 }
 
 async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {

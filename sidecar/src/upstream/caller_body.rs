@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
+
+use crate::http1::{BodyError, Incoming};
 
 /// A body that comes from a caller.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl CallerBody {
         Some(copied)
     }
 
-    fn note(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) {
+    fn note(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) {
         let Poll::Ready(polled) = polled else { return };
         match polled {
             Some(Ok(frame)) => {
@@ -81,12 +82,12 @@ impl CallerBody {
 
 impl http_body::Body for CallerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.incoming).poll_frame(context);
         this.note(&polled);

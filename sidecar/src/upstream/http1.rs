@@ -2,17 +2,16 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::Response;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::Request;
 use tokio::net::TcpStream;
 
+use super::exchange::{Begun, Broken, Exchange, Why};
 use super::outbound::{Body, Outbound};
 use super::{Failure, Unanswered, Wire};
+use crate::http1::{Halves, Reader, Writer};
 
 /// Connections that are kept without use.
 const KEPT: usize = 512;
@@ -21,19 +20,14 @@ const LONGEST_IDLE: Duration = Duration::from_secs(30);
 /// How long one may have been unused to carry a request that cannot be repeated: apps close idle connections after a few
 /// seconds, and a request that crosses the close would be lost.
 const LONGEST_IDLE_ONCE: Duration = Duration::from_secs(1);
-/// Head of an answer, beyond which it is an error.
-const MAX_HEAD: usize = 64 * 1024;
-
-/// A connection that carries one request at a time.
-pub(super) type Sender = SendRequest<Body>;
 
 /// Connections to one address.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     address: SocketAddr,
     connect_timeout: Duration,
     /// Oldest first.
-    idle: Mutex<VecDeque<(Sender, Instant)>>,
+    idle: Mutex<VecDeque<(Halves, Instant)>>,
 }
 
 impl Pool {
@@ -43,85 +37,90 @@ impl Pool {
 
     /// Sends a request, on a kept connection if there is one. A request that did not leave is sent again on a new one, and so
     /// is one that can be repeated when the kept connection ended without an answer.
-    pub(super) async fn send(
-        &self,
-        mut outbound: Outbound,
-    ) -> Result<(Response<Incoming>, Sender), Unanswered> {
+    pub(super) async fn send(self: &Arc<Self>, mut outbound: Outbound) -> Result<Begun, Unanswered> {
         outbound.shape(Wire::Http1);
         let repeatable = outbound.is_repeatable();
-        if let Some(mut sender) = self.take(repeatable) {
-            let copy = repeatable.then(|| outbound.repeat());
-            let host = outbound.host;
-            match sender.try_send_request(outbound.request).await {
-                Ok(response) => return Ok((response, sender)),
-                Err(mut error) => match (error.take_message(), copy) {
-                    (Some(request), _) => outbound = Outbound { request, host },
-                    (None, Some(copy)) => outbound = copy,
-                    (None, None) => return Err(Unanswered { failure: Failure::Reset, unsent: None }),
+        if let Some(connection) = self.take(repeatable) {
+            outbound = match self.exchange(connection, outbound).await {
+                Ok(begun) => return Ok(begun),
+                Err((broken, head)) => match broken.unsent {
+                    Some(_) => head,
+                    None if repeatable && broken.why == Why::Silent => head,
+                    None => return Err(unanswered(broken.why, None)),
                 },
-            }
-            outbound.shape(Wire::Http1);
+            };
         }
-        let Some(mut sender) = self.connect().await else {
+        let Some(connection) = self.connect().await else {
             return Err(Unanswered { failure: Failure::Connect, unsent: Some(Box::new(outbound)) });
         };
-        let host = outbound.host;
-        match sender.try_send_request(outbound.request).await {
-            Ok(response) => Ok((response, sender)),
-            Err(mut error) => {
-                let unsent = error.take_message().map(|request| Box::new(Outbound { request, host }));
-                Err(Unanswered { failure: Failure::Reset, unsent })
+        match self.exchange(connection, outbound).await {
+            Ok(begun) => Ok(begun),
+            Err((broken, head)) => Err(unanswered(broken.why, broken.unsent.map(|_| head))),
+        }
+    }
+
+    /// If it breaks, the request comes back, with its body if nothing of that was taken.
+    async fn exchange(
+        self: &Arc<Self>,
+        connection: Halves,
+        outbound: Outbound,
+    ) -> Result<Begun, (Broken, Outbound)> {
+        let Outbound { request, host } = outbound;
+        let (mut head, body) = request.into_parts();
+        let exchange = Exchange::new(connection, Arc::clone(self), &mut head, body);
+        match exchange.answer(&head).await {
+            Ok(begun) => Ok(begun),
+            Err(mut broken) => {
+                let body = match &mut broken.unsent {
+                    Some(body) => std::mem::replace(body, Body::Empty),
+                    None => Body::Empty,
+                };
+                Err((broken, Outbound { request: Request::from_parts(head, body), host }))
             }
         }
     }
 
-    /// The connection used last among those that are ready.
-    fn take(&self, repeatable: bool) -> Option<Sender> {
+    /// The connection used last, if the app has not closed it.
+    fn take(&self, repeatable: bool) -> Option<Halves> {
         let longest = if repeatable { LONGEST_IDLE } else { LONGEST_IDLE_ONCE };
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut index = idle.len();
-        while index > 0 {
-            index -= 1;
-            let (sender, since) = idle.get(index)?;
+        while let Some((_, since)) = idle.back() {
             if now.duration_since(*since) > longest {
                 return None;
             }
-            if sender.is_closed() {
-                idle.remove(index);
-            } else if sender.is_ready() {
-                return idle.remove(index).map(|(sender, _)| sender);
+            let (connection, _) = idle.pop_back()?;
+            if connection.reader.is_silent() {
+                return Some(connection);
             }
         }
         None
     }
 
-    /// Keeps a connection whose answer was read to its end. It may need a moment to be ready again.
-    pub(super) fn give_back(&self, sender: Sender) {
-        if sender.is_closed() {
-            return;
-        }
+    /// Keeps a connection whose answer was read to its end.
+    pub(super) fn give_back(&self, mut connection: Halves) {
+        connection.reader.release();
+        connection.writer.release();
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while idle.front().is_some_and(|(oldest, since)| {
-            oldest.is_closed() || now.duration_since(*since) > LONGEST_IDLE || idle.len() >= KEPT
-        }) {
+        while idle
+            .front()
+            .is_some_and(|(_, since)| now.duration_since(*since) > LONGEST_IDLE || idle.len() >= KEPT)
+        {
             idle.pop_front();
         }
-        idle.push_back((sender, now));
+        idle.push_back((connection, now));
     }
 
-    async fn connect(&self) -> Option<Sender> {
-        let stream = connect(self.address, self.connect_timeout).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .handshake::<_, Body>(TokioIo::new(stream))
-            .await
-            .ok()?;
-        // The task ends with the connection, which ends when its sender is dropped. Its errors reach the request.
-        tokio::spawn(connection.with_upgrades());
-        Some(sender)
+    async fn connect(&self) -> Option<Halves> {
+        let (read, write) = connect(self.address, self.connect_timeout).await?.into_split();
+        Some(Halves { reader: Reader::new(read, &[]), writer: Writer::new(write) })
     }
+}
+
+fn unanswered(why: Why, unsent: Option<Outbound>) -> Unanswered {
+    let failure = if why == Why::Bad { Failure::Bad } else { Failure::Reset };
+    Unanswered { failure, unsent: unsent.map(Box::new) }
 }
 
 /// A TCP connection without delay for small writes.

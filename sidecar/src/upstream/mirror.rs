@@ -103,18 +103,16 @@ async fn send(
         Copied::Coming(body) => Body::Whole(Some(body.await.map_err(|_| NotCopied::Body)?)),
     };
     let answered = targets.send(outbound, wire, telemetry, None).await;
-    let Answered { response, lease } = answered.map_err(|_| NotCopied::Unanswered)?;
+    let Answered { response, lease, .. } = answered.map_err(|_| NotCopied::Unanswered)?;
     let mut body = response.into_body();
     let mut read = 0;
     while read <= MOST_READ {
         match body.frame().await {
             Some(Ok(frame)) => read += frame.data_ref().map_or(0, bytes::Bytes::len),
             Some(Err(_)) => return Err(NotCopied::Unanswered),
-            None => {
-                lease.finish();
-                break;
-            }
+            None => break,
         }
     }
+    drop(lease);
     Ok(())
 }

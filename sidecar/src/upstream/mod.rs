@@ -1,6 +1,7 @@
 //! Connections towards an app, this pod's own or another revision's: one [`Upstream`] per address.
 
 mod caller_body;
+mod exchange;
 pub mod hand_off;
 mod http1;
 mod http2;
@@ -13,10 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Response;
-use hyper::body::Incoming;
 use shop_flow::balance::{Health, Load};
 
+pub use exchange::Exchange;
 pub use outbound::{Body, Outbound};
+
+use crate::http1::{Halves, Incoming};
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,9 @@ pub enum Failure {
     /// The connection ended before the answer began.
     #[error("the connection ended before an answer began")]
     Reset,
+    /// What came is no answer.
+    #[error("what came is no answer")]
+    Bad,
     /// The caller went away before the end of its body: nobody is there for an answer, and nobody's fault but its own.
     #[error("the caller went away before the end of its body")]
     Caller,
@@ -55,15 +61,17 @@ pub struct Unanswered {
 pub struct Answered {
     /// Head and body.
     pub response: Response<Incoming>,
-    /// Keeps the connection.
+    /// Kept until the body has ended.
     pub lease: Lease,
+    /// The connection, when it is no longer HTTP.
+    pub(crate) upgraded: Option<Box<Halves>>,
 }
 
 /// One address, its connections and how it did lately.
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
-    http1: http1::Pool,
+    http1: Arc<http1::Pool>,
     http2: http2::Shared,
     in_flight: AtomicUsize,
     /// Set while `health` remembers a failure, so that a success in good times takes no lock.
@@ -76,7 +84,7 @@ impl Upstream {
     pub fn new(address: SocketAddr, connect_timeout: Duration) -> Self {
         Self {
             address,
-            http1: http1::Pool::new(address, connect_timeout),
+            http1: Arc::new(http1::Pool::new(address, connect_timeout)),
             http2: http2::Shared::new(address, connect_timeout),
             in_flight: AtomicUsize::new(0),
             troubled: AtomicBool::new(false),
@@ -94,27 +102,29 @@ impl Upstream {
     /// What an upstream provably did not process is sent once more on a new connection.
     pub async fn send(self: &Arc<Self>, outbound: Outbound, wire: Wire) -> Result<Answered, Unanswered> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let mut lease = Lease { upstream: Arc::clone(self), connection: None };
+        let mut lease = Lease { upstream: Arc::clone(self), stream: None };
         let gone = outbound.gone();
         let sent = match wire {
             Wire::Http1 => {
                 let sent = self.http1.send(outbound).await;
-                sent.map(|(response, sender)| (response, Connection::Http1(sender)))
+                sent.map(|begun| (begun.response, begun.upgraded))
             }
             Wire::Http2 => {
                 let sent = self.http2.send(outbound).await;
-                sent.map(|(response, stream)| (response, Connection::Http2(stream)))
+                sent.map(|(response, stream)| {
+                    lease.stream = Some(stream);
+                    (response.map(Incoming::Http2), None)
+                })
             }
         };
-        let (response, connection) = sent.map_err(|unanswered| {
+        let (response, upgraded) = sent.map_err(|unanswered| {
             if gone.is_some_and(|gone| gone.is_gone()) {
                 Unanswered { failure: Failure::Caller, unsent: None }
             } else {
                 unanswered
             }
         })?;
-        lease.connection = Some(connection);
-        Ok(Answered { response, lease })
+        Ok(Answered { response, lease, upgraded })
     }
 
     /// For choosing among several.
@@ -139,27 +149,13 @@ impl Upstream {
     }
 }
 
-#[derive(Debug)]
-enum Connection {
-    Http1(http1::Sender),
-    // Held for its count of streams, which falls when it is dropped.
-    Http2(#[allow(dead_code)] http2::Stream),
-}
-
-/// An upstream's connection while an answer is read from it.
+/// An upstream's share in an answer that is read.
 #[derive(Debug)]
 pub struct Lease {
     upstream: Arc<Upstream>,
-    connection: Option<Connection>,
-}
-
-impl Lease {
-    /// The answer was read to its end: the connection may serve another request.
-    pub fn finish(mut self) {
-        if let Some(Connection::Http1(sender)) = self.connection.take() {
-            self.upstream.http1.give_back(sender);
-        }
-    }
+    // Held for its count of streams, which falls when it is dropped.
+    #[allow(dead_code)]
+    stream: Option<http2::Stream>,
 }
 
 impl Drop for Lease {

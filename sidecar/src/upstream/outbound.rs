@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::Wire;
 use super::caller_body::{CallerBody, Gone};
+use crate::http1::{BodyError, Incoming};
 
 /// Bytes of a body that are kept for sending them again.
 const KEPT: usize = 64 * 1024;
@@ -129,12 +129,12 @@ impl From<Incoming> for Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Stream(body) => Pin::new(body).poll_frame(context),
@@ -194,7 +194,7 @@ impl Replay {
         ReplayHandle { source: Arc::clone(&self.source), length: self.length, gone: self.gone.clone() }
     }
 
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(data) = self.repeated.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }

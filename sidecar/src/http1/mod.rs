@@ -1,0 +1,96 @@
+//! HTTP/1 on sockets, by the strict codec of `shop-flow`: messages are read into [`http`]'s types, and written anew from them.
+
+mod parse;
+mod read;
+mod write;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use shop_flow::http1::Bad;
+
+pub(crate) use parse::{AnswerHead, RequestHead, answer_head, request_head};
+pub(crate) use read::CallerBody;
+pub(crate) use read::{Reader, SharedReader};
+pub(crate) use write::{Encoder, PumpError, Writer, put_answer_head, put_request_head};
+
+use crate::upstream::Exchange;
+
+/// A connection's two halves, between two messages.
+#[derive(Debug)]
+pub(crate) struct Halves {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// On an HTTP/2 connection.
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
+    /// The connection broke.
+    #[error("the connection broke")]
+    Io(#[from] io::Error),
+    /// The other side sent what is no body.
+    #[error("the body is malformed or cut off")]
+    Bad,
+}
+
+impl From<Bad> for BodyError {
+    fn from(_: Bad) -> Self {
+        Self::Bad
+    }
+}
+
+/// A body that comes in, from a caller or an app.
+#[derive(Debug)]
+pub enum Incoming {
+    /// There is none.
+    Empty,
+    /// By HTTP/2.
+    Http2(hyper::body::Incoming),
+    /// A caller's, by HTTP/1.
+    Caller(CallerBody),
+    /// An app's, by HTTP/1.
+    App(Box<Exchange>),
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Http2(body) => Pin::new(body).poll_frame(context).map_err(BodyError::Http2),
+            Self::Caller(body) => body.poll(context),
+            Self::App(exchange) => exchange.poll_body(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http2(body) => body.is_end_stream(),
+            Self::Caller(body) => body.is_done(),
+            Self::App(exchange) => exchange.is_done(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = match self {
+            Self::Empty => Some(0),
+            Self::Http2(body) => return body.size_hint(),
+            Self::Caller(body) => body.left(),
+            Self::App(exchange) => exchange.left(),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
