@@ -2,6 +2,7 @@
 //! of its own; whatever breaks the cluster or changes the operator's installation is in another program.
 
 mod abort;
+mod adopted;
 mod config;
 mod crash_loop;
 mod decisions;
