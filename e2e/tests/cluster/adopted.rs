@@ -12,9 +12,7 @@ use serde_json::{Value, json};
 use shop_crds::{ShopService, names::ADOPTED};
 use shop_e2e::{
     harness::{Session, eventually, test},
-    images,
-    load::{Kind, Load, Mix, Plan},
-    program,
+    images, program,
     scenario::{PATIENCE, Shop, Spec},
 };
 
@@ -48,10 +46,7 @@ fn what_was_there_is_adopted_released_and_given_back_without_a_failure() {
     test("what_was_there_is_adopted_released_and_given_back_without_a_failure", async |session| {
         session.apply(PLAIN).await?;
         let shop = super::shop(session).await?;
-        // Connections of the adopted pods end as those of any pod: what is asked of them is asked on one's own.
-        let plan = Plan { mix: Mix::only(Kind::NewConnection), ..shop.plan(super::RATE).await? };
-        shop.reachable(&plan, PATIENCE).await?;
-        let load = Load::start(plan);
+        let load = shop.traffic(super::RATE, PATIENCE).await?;
         let before = pods(&shop, "app=plain").await?;
         ensure!(before.len() == 2, "there are {before:?}");
 

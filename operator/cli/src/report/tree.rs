@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
 use serde::Serialize;
-use shop_crds::{Percent, ShopServiceStatus, names::LABEL_REVISION};
+use shop_crds::{
+    Percent, ShopServiceStatus,
+    names::{ADOPTED, LABEL_REVISION},
+};
 
 use super::row::share;
 use crate::verdict;
@@ -22,7 +25,7 @@ pub struct Branch {
     /// Share of requests that it answers, while there are two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<String>,
-    /// Ready pods, and pods: `2/3`.
+    /// Ready pods, and pods: `2/3`; `-` where they are not known.
     pub ready: String,
     /// Its pods.
     pub pods: Vec<Leaf>,
@@ -69,7 +72,12 @@ pub fn of(status: &ShopServiceStatus, pods: &[Pod]) -> Vec<Branch> {
         };
         let weight = shares.iter().find(|(of, _)| *of == revision).map(|(_, share)| share.to_string());
         let label = verdict::name(status, revision);
-        Branch { revision, label, role, weight, ready: format!("{ready}/{staying}"), pods: leaves }
+        let ready = match revision {
+            // Pods of an adopted Deployment have no label by which they are found.
+            ADOPTED => status.ready.clone().filter(|_| role == "active").unwrap_or_else(|| "-".to_owned()),
+            _ => format!("{ready}/{staying}"),
+        };
+        Branch { revision, label, role, weight, ready, pods: leaves }
     };
     revisions.into_iter().map(branch).collect()
 }

@@ -50,6 +50,14 @@ async fn adopt_writes_the_service_and_waits_for_the_operator() {
 }
 
 #[tokio::test]
+async fn status_counts_adopted_pods_as_the_operator_does() {
+    let server = plain([served()]);
+    let ended = shop(&server, "status order").await;
+    let row = ended.out.lines().find(|line| line.starts_with("r0 blue")).unwrap();
+    assert!(row.contains("active") && row.contains("3/3"), "{row}");
+}
+
+#[tokio::test]
 async fn adopt_shows_what_it_would_write() {
     let server = plain([]);
     let ended = shop(&server, "adopt web --dry-run").await;
