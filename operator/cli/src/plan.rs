@@ -11,7 +11,7 @@ use k8s_openapi::api::{core::v1::ResourceQuota, policy::v1::PodDisruptionBudget}
 use kube::ResourceExt as _;
 use serde::Serialize;
 use serde_json::Value;
-use shop_crds::{ShopService, ShopServiceSpec, Span, service::release::Strategy, status::Phase};
+use shop_crds::{ShopService, ShopServiceSpec, Span, names, service::release::Strategy, status::Phase};
 use shop_release::{
     Deployment, Observed, Policy, Service, ServiceKind, Source, SourceState, StoredRevision, StoredSnapshot,
     Subject,
@@ -185,6 +185,10 @@ fn compose(
         End::Stable if from == to && from.is_some() => {
             (format!("users stay with {}: no release", name(to)), false)
         }
+        End::Stable if to.is_none() && wanted.spec.adopt.is_some() => {
+            let message = "what spec.adopt names becomes revision 0 as it stands, if it fits: the operator looks at it when this is applied";
+            (message.to_owned(), false)
+        }
         End::Stable => (format!("users are with {}", name(to)), false),
         End::Waits(blocked) => {
             let (reason, message) = (blocked.reason.as_str(), &blocked.message);
@@ -228,12 +232,16 @@ fn subject(service: &ShopService) -> Subject {
 /// The cluster in the eyes of the planner. What is not read is made up in the first, uncounted plans.
 fn observed(found: &Found) -> Observed {
     let version = || "1".to_owned();
+    // What was adopted has neither keys nor account.
+    let adopted =
+        !found.revisions.is_empty() && found.revisions.iter().all(|one| one.number == names::ADOPTED);
+    let own = found.service.is_some() && !adopted;
     let mut observed = Observed {
         sources: found.sources.clone(),
         revisions: found.revisions.clone(),
         policies: found.policies.clone(),
-        keys: found.service.is_some(),
-        account: found.service.is_some(),
+        keys: own,
+        account: own,
         keys_fingerprint: "plan".to_owned(),
         ..Observed::default()
     };

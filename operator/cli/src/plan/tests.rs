@@ -238,3 +238,42 @@ fn a_second_budget_on_the_pods_fails() {
     }
     assert_eq!(limits::budgets(&[], "order", 1)[0].level, Level::Warn);
 }
+
+#[test]
+fn the_first_release_of_what_was_adopted() {
+    let mut wanted =
+        service("shop/order:1", &json!({"strategy": "canary", "canary": {"steps": [{"weight": "5%"}]}}));
+    wanted.spec.adopt = Some(shop_crds::service::Adopt { deployment: "plain".into() });
+    let text = page(&Found::default(), &wanted);
+    assert!(text.contains("becomes revision 0 as it stands"), "{text}");
+    let inputs = shop_release::Inputs::resolve(&wanted.spec, &Observed::default()).unwrap();
+    let mut facts = inputs.facts("order", 0);
+    let target_port = serde_json::from_value(json!(8080)).unwrap();
+    let selector = BTreeMap::from([("app".to_owned(), "order".to_owned())]);
+    facts.adopted = Some(shop_release::Adopted { deployment: "plain".into(), selector, target_port });
+    let stored = StoredRevision {
+        number: 0,
+        uid: "r".into(),
+        resource_version: "1".into(),
+        created: now(),
+        facts,
+        restarts: Vec::new(),
+    };
+    let revision = json!({
+        "number": 0, "hash": inputs.hash(), "image": "shop/order:1", "colour": "blue",
+        "created": "2026-01-02T03:04:05.000000Z", "proven": true,
+    });
+    let label = json!({"revision": 0, "label": "r0 blue"});
+    let mut live = wanted.clone();
+    live.status = serde_json::from_value(json!({
+        "phase": "Stable", "active": label, "stable": label, "revisions": [revision],
+        "lastRevision": 0, "roleEpoch": 1, "leaderEpoch": 1,
+    }))
+    .unwrap();
+    let replicas = BTreeMap::from([(0, 3)]);
+    let found = Found { service: Some(live), revisions: vec![stored], replicas, ..Found::default() };
+    wanted.spec.image = "shop/order:2".into();
+    let text = page(&found, &wanted);
+    assert!(text.contains("r0 -> r1") && text.contains("create Secret order-sidecar-keys"), "{text}");
+    assert!(text.contains("Service order: selects r1") && !text.contains("hands"), "{text}");
+}
