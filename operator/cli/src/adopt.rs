@@ -128,7 +128,8 @@ pub fn draft(deployment: &Deployment, service: &Service, autoscalers: &[Horizont
     draft
 }
 
-fn targets(autoscaler: &HorizontalPodAutoscaler, deployment: &str) -> bool {
+/// Whether the autoscaler changes the size of the Deployment.
+pub fn targets(autoscaler: &HorizontalPodAutoscaler, deployment: &str) -> bool {
     let target = autoscaler.spec.as_ref().map(|spec| &spec.scale_target_ref);
     target.is_some_and(|target| target.kind == "Deployment" && target.name == deployment)
 }

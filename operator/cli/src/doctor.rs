@@ -5,6 +5,7 @@ use k8s_openapi::{
     api::{
         admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
         apps::v1::Deployment,
+        autoscaling::v2::HorizontalPodAutoscaler,
         coordination::v1::Lease,
         core::v1::Pod,
     },
@@ -15,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shop_crds::{ShopService, VERSION, Verb, definition, names};
 
-use crate::{client::Right, exit::Exit, verdict};
+use crate::{adopt, client::Right, exit::Exit, verdict};
 
 #[cfg(test)]
 mod tests;
@@ -110,6 +111,29 @@ impl Finding {
         let remedy = "run it again as somebody who may read it, or leave it to an administrator";
         Self::not(Level::Warn, subject, format!("not checked: {why}"), remedy)
     }
+}
+
+/// The adopted Deployment that users of the service still have.
+pub fn adopted(service: &ShopService) -> Option<&str> {
+    let active = service.status.as_ref()?.active.as_ref()?;
+    let adopt = service.spec.adopt.as_ref().filter(|_| active.revision == names::ADOPTED)?;
+    Some(&adopt.deployment)
+}
+
+/// Autoscalers that change the size of adopted Deployments, which is the ShopService's.
+pub fn autoscalers(services: &[ShopService], found: &[HorizontalPodAutoscaler]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for service in services {
+        let Some(deployment) = adopted(service) else { continue };
+        for autoscaler in found.iter().filter(|one| adopt::targets(one, deployment)) {
+            let (scaler, name) = (autoscaler.name_any(), service.name_any());
+            let message =
+                format!("it changes the size of Deployment {deployment}, which the operator puts back");
+            let remedy = format!("let its scaleTargetRef be the ShopService {name}, or delete it");
+            findings.push(Finding::not(Level::Fail, format!("autoscaler {scaler}"), message, remedy));
+        }
+    }
+    findings
 }
 
 /// The operator's Deployment.

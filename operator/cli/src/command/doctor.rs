@@ -41,7 +41,15 @@ pub(super) async fn doctor(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Re
         (_, Err(error)) => Finding::unseen("sidecars", &error),
     });
     match services {
-        Ok(services) => findings.extend(doctor::services(&services)),
+        Ok(services) => {
+            findings.extend(doctor::services(&services));
+            if services.iter().any(|service| doctor::adopted(service).is_some()) {
+                findings.extend(match cluster.autoscalers().await {
+                    Ok(autoscalers) => doctor::autoscalers(&services, &autoscalers),
+                    Err(error) => vec![Finding::unseen("autoscalers", &error)],
+                });
+            }
+        }
         Err(error) => findings.push(Finding::unseen("services", &error)),
     }
     let report = Report::of(findings);

@@ -149,3 +149,21 @@ fn one_failure_is_the_exit_code() {
     let failed = Report::of(vec![Finding::ok("a", "b"), operator(&[])]);
     assert_eq!((failed.result, failed.exit_code), (Exit::Error, 1));
 }
+
+#[test]
+fn an_autoscaler_of_an_adopted_deployment_is_told() {
+    let service = |revision: i64| -> ShopService {
+        of(json!({
+            "metadata": {"name": "order"},
+            "spec": {"image": "a", "port": 80, "adopt": {"deployment": "web"}},
+            "status": {"active": {"revision": revision, "label": "r"}, "lastRevision": 0, "roleEpoch": 1, "leaderEpoch": 1},
+        }))
+    };
+    let scaler: HorizontalPodAutoscaler = of(json!({
+        "metadata": {"name": "web"},
+        "spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "web"}},
+    }));
+    let found = autoscalers(&[service(0)], std::slice::from_ref(&scaler));
+    assert_eq!((found.len(), found[0].level), (1, Level::Fail));
+    assert!(autoscalers(&[service(1)], &[scaler]).is_empty());
+}
