@@ -185,6 +185,19 @@ pub struct Blocked {
     /// The command that would move it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
+    /// What else keeps users from being moved, and would be next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub also: Vec<Hold>,
+}
+
+/// One more reason for which something does not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hold {
+    /// One word.
+    pub reason: Reason,
+    /// A sentence.
+    pub message: String,
 }
 
 /// A release that runs.

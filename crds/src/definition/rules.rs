@@ -192,6 +192,11 @@ fn release() -> Vec<Rule> {
     ));
     rules.push(shop(
         "spec.release",
+        "!has(self.promoteAfter) || !has(self.approvals) || self.approvals <= 1",
+        "promoteAfter would promote without the people that approvals asks for: leave one of the two out",
+    ));
+    rules.push(shop(
+        "spec.release",
         "!has(self.rollbackWindow) || !has(self.historyLimit) || self.rollbackWindow <= self.historyLimit",
         "a revision that is not kept cannot come back: write a historyLimit that is not below rollbackWindow",
     ));

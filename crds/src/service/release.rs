@@ -29,7 +29,7 @@ pub struct Release {
     #[serde(default)]
     pub promote: Promote,
     /// With `promote: manual`: the new revision is promoted by itself once it has been ready for this long, if nobody has decided
-    /// by then.
+    /// by then. Not beside `approvals` above 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promote_after: Option<Span>,
     /// How many different people must decide `promote` before it counts; default 1. Whom the cluster lets promote is a matter of

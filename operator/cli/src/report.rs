@@ -171,9 +171,18 @@ impl Gate {
     fn of(service: &ShopService) -> Vec<Self> {
         let status = service.status.as_ref();
         let Some(release) = status.and_then(|status| status.release.as_ref()) else { return Vec::new() };
-        let blocked = status.and_then(|status| status.blocked.as_ref()).map(|blocked| blocked.reason);
+        let waits = status.and_then(|status| status.blocked.as_ref());
+        let blocked = waits.map(|blocked| blocked.reason);
         let mut gates = Vec::new();
         let mut add = |name: String, says: String| gates.push(Self { name, says });
+        // Pause and analysis have lines of their own.
+        let own =
+            [Reason::Paused, Reason::AnalysisRunning, Reason::AnalysisInconclusive, Reason::AnalysisError];
+        for hold in waits.into_iter().flat_map(|blocked| &blocked.also) {
+            if !own.contains(&hold.reason) {
+                add(format!("also {}", hold.reason.as_str()), hold.message.clone());
+            }
+        }
         if let Some(paused) = &release.paused {
             add("pause".to_owned(), format!("paused by {}", paused.by));
         }

@@ -69,12 +69,16 @@ pub(crate) fn thawed(view: &View<'_>, draft: &mut Draft, release: &ReleaseState)
         Some(known) => found.since = known.since,
         None => draft.tell(false, found.reason, format!("revision {to} waits: {}", found.message)),
     }
-    let look_again = after(view.now, LOOK_AGAIN);
-    draft.wake(found.until.as_ref().map_or(look_again, |until| until.0.min(look_again)));
+    look_again(view, draft, &found);
     if let Some(release) = draft.status.release.as_mut() {
         release.gates.get_or_insert_default().freeze = Some(found);
     }
     false
+}
+
+fn look_again(view: &View<'_>, draft: &mut Draft, found: &FreezeGate) {
+    let latest = after(view.now, LOOK_AGAIN);
+    draft.wake(found.until.as_ref().map_or(latest, |until| until.0.min(latest)));
 }
 
 fn freeze(view: &View<'_>) -> Option<FreezeGate> {
@@ -137,6 +141,24 @@ pub(crate) fn waits(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> O
             .or_else(|| confirm::waits(view, release)),
         _ => frozen(view, release),
     }
+}
+
+/// Every gate that is shut, also those that are not asked before others are open.
+pub(crate) fn shut(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> Vec<Wait> {
+    let before = matches!(draft.phase(), Phase::Verifying | Phase::Scaling | Phase::Shifting);
+    if !before || release.force {
+        return Vec::new();
+    }
+    let found = if is_exempt(release) { None } else { freeze(view) };
+    if let Some(found) = &found {
+        look_again(view, draft, found);
+    }
+    let freeze = found.map(|found| Wait::new(found.reason, found.message));
+    if draft.phase() != Phase::Verifying {
+        return freeze.into_iter().collect();
+    }
+    let contract = stands_before_contract(view, draft, release);
+    freeze.into_iter().chain(contract).chain(confirm::shut(view, release)).collect()
 }
 
 fn stands_before_contract(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<Wait> {

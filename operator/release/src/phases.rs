@@ -184,7 +184,9 @@ fn promoted_by_itself(view: &View<'_>, draft: &mut Draft, release: &ReleaseState
 
 /// promoteAfter, and when it is over for a candidate that is ready.
 pub(crate) fn promoted_at(view: &View<'_>, release: &ReleaseState) -> Option<(Span, Timestamp)> {
-    let patience = view.release.promote_after.filter(|_| view.release.promote == Promote::Manual)?;
+    // Where several people must decide, time does not decide for them.
+    let alone = view.release.promote == Promote::Manual && view.release.approvals() <= 1;
+    let patience = view.release.promote_after.filter(|_| alone)?;
     Some((patience, after(release.phase_since.0, patience.duration())))
 }
 

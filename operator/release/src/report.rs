@@ -1,5 +1,7 @@
 //! What people read: message, readiness, conditions, and what is waited for with the command that would move it.
 
+mod holds;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use shop_crds::{
@@ -19,8 +21,8 @@ use crate::{
 
 /// What is waited for, before it is known since when.
 pub(crate) struct Wait {
-    reason: Reason,
-    message: String,
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
     next: Option<Timestamp>,
     command: Option<String>,
 }
@@ -60,7 +62,8 @@ pub(crate) fn describe(view: &View<'_>, draft: &mut Draft, unknown: Option<&str>
         let since =
             known.filter(|known| known.reason == wait.reason).map_or(view.micro(), |known| known.since);
         let next_check = wait.next.map(|next| MicroTime(crate::view::to_micros(next)));
-        Blocked { reason: wait.reason, message: wait.message, since, next_check, command: wait.command }
+        let also = holds::others(view, draft, wait.reason);
+        Blocked { reason: wait.reason, message: wait.message, since, next_check, command: wait.command, also }
     });
     conditions(view, draft);
 }
@@ -233,8 +236,7 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
     if let Some(wait) = analysed(view, draft, release) {
         return Some(wait);
     }
-    let by_itself = phases::promoted_at(view, release).is_some_and(|(_, due)| due <= view.now);
-    let decided = release.promoted_by.is_some() || view.release.promote == Promote::Automatic || by_itself;
+    let decided = is_decided(view, release);
     let preparing = draft.phase() == Phase::Preparing;
     if let Some(wait) = gates::waits(view, draft, release).filter(|_| decided || preparing) {
         return Some(wait);
@@ -251,16 +253,7 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
         Phase::Verifying => {
             let gate = gates::waits(view, draft, release);
             let but = gate.map_or(String::new(), |gate| format!(" ({})", gate.message));
-            let promote = command(view, "promote", Some(to));
-            let wait = |message| Wait::new(Reason::AwaitingPromotion, message).command(promote);
-            let people = approvals(view, release);
-            Some(match phases::promoted_at(view, release) {
-                None => wait(format!("revision {to} is ready{people}; promote or abort it{but}")),
-                Some((patience, due)) => wait(format!(
-                    "revision {to} is ready{people}; promote or abort it, or it is promoted {patience} after it was ready{but}"
-                ))
-                .until(due),
-            })
+            Some(promotion(view, release, &but))
         }
         Phase::Scaling if recreate::stops(view, release) => {
             let from = release.from.unwrap_or_default();
@@ -301,6 +294,27 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
         }
         _ => old(view, release),
     }
+}
+
+/// The decision that a candidate which is ready waits for.
+fn promotion(view: &View<'_>, release: &ReleaseState, but: &str) -> Wait {
+    let to = release.to;
+    let promote = command(view, "promote", Some(to));
+    let wait = |message| Wait::new(Reason::AwaitingPromotion, message).command(promote);
+    let people = approvals(view, release);
+    match phases::promoted_at(view, release) {
+        None => wait(format!("revision {to} is ready{people}; promote or abort it{but}")),
+        Some((patience, due)) => wait(format!(
+            "revision {to} is ready{people}; promote or abort it, or it is promoted {patience} after it was ready{but}"
+        ))
+        .until(due),
+    }
+}
+
+/// Whether nobody has to decide any more before the candidate gets users.
+fn is_decided(view: &View<'_>, release: &ReleaseState) -> bool {
+    let by_itself = phases::promoted_at(view, release).is_some_and(|(_, due)| due <= view.now);
+    release.promoted_by.is_some() || view.release.promote == Promote::Automatic || by_itself
 }
 
 /// Who has decided for the promotion, where it takes several people.

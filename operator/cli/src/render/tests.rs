@@ -82,7 +82,10 @@ order: waits for AwaitingPromotion, for 2m30s
 fn why_tells_what_each_gate_says() {
     let mut service = waiting();
     service.spec.release = serde_json::from_value(json!({"approvals": 2})).unwrap();
-    let release = service.status.as_mut().unwrap().release.as_mut().unwrap();
+    let status = service.status.as_mut().unwrap();
+    let also = json!([{"reason": "Frozen", "message": "freeze window x/y is open"}, {"reason": "Paused", "message": "x"}]);
+    status.blocked.as_mut().unwrap().also = serde_json::from_value(also).unwrap();
+    let release = status.release.as_mut().unwrap();
     let at = "2026-01-02T03:12:05.000000Z";
     release.paused = serde_json::from_value(json!({"by": "bob", "since": at})).unwrap();
     release.approvals = serde_json::from_value(json!([{"by": "ann", "at": at}])).unwrap();
@@ -93,6 +96,7 @@ fn why_tells_what_each_gate_says() {
     let text = why(&Why::of(&service), now());
     let gates: Vec<&str> = text.lines().skip(4).collect();
     let expected = [
+        "  also Frozen: freeze window x/y is open",
         "  pause: paused by bob",
         "  approvals: 1 of 2: ann",
         "  analysis (verifying): open",

@@ -129,6 +129,17 @@ pub(super) fn waits(view: &View<'_>, release: &ReleaseState) -> Option<Wait> {
     Some(Wait::new(Reason::AwaitingConfirmation, message).until(next).command(promote))
 }
 
+/// The hook, as long as it has not said yes; also where it is not asked yet.
+pub(super) fn shut(view: &View<'_>, release: &ReleaseState) -> Option<Wait> {
+    let confirm = view.release.confirm.as_ref().filter(|_| !super::is_exempt(release))?;
+    let gate = release.gates.as_ref().and_then(|gates| gates.confirm.as_ref());
+    if gate.is_some() {
+        return waits(view, release);
+    }
+    let message = format!("{} must say yes, and is asked when nothing else is waited for", host(confirm));
+    Some(Wait::new(Reason::AwaitingConfirmation, message))
+}
+
 /// Paths may hold secrets.
 fn host(confirm: &Confirm) -> &str {
     let rest = confirm.url.split_once("://").map_or(confirm.url.as_str(), |(_, rest)| rest);

@@ -208,3 +208,36 @@ fn a_freeze_that_begins_between_two_steps_holds_the_second_and_no_abort() {
     world.run_until(120, World::stable);
     assert_eq!(world.active(), 1);
 }
+
+/// Who opens one gate knows which one comes next.
+#[test]
+fn everything_that_holds_a_release_is_named_at_once() {
+    let mut world = running(2);
+    freeze(&mut world, 30);
+    world.manual();
+    world.release(|release| {
+        release.approvals = Some(2);
+        let confirm = serde_json::json!({"url": "http://ci.example/may?token=secret"});
+        release.confirm = Some(serde_json::from_value(confirm).unwrap());
+    });
+    let also = |world: &World| {
+        let blocked = world.status.blocked.clone().unwrap();
+        assert!(blocked.also.iter().all(|hold| !hold.message.contains("secret")), "{:?}", blocked.also);
+        blocked.also.iter().map(|hold| hold.reason).collect::<Vec<_>>()
+    };
+    world.image("good-2");
+    world.run_until(30, |world| world.blocked() == Some(Reason::AwaitingPromotion));
+    assert_eq!(also(&world), [Reason::Frozen, Reason::AwaitingConfirmation]);
+    world.decide(Verb::Pause, 2);
+    world.run_until(2, |world| world.blocked() == Some(Reason::Paused));
+    assert_eq!(also(&world), [Reason::AwaitingPromotion, Reason::Frozen, Reason::AwaitingConfirmation]);
+    world.pass(1_801_000);
+    world.run(1);
+    assert_eq!(also(&world), [Reason::AwaitingPromotion, Reason::AwaitingConfirmation]);
+    world.decide(Verb::Resume, 2);
+    for person in ["ann", "bob"] {
+        world.decide_by(person, Verb::Promote, 2, |_| {});
+    }
+    world.run_until(5, |world| world.blocked() == Some(Reason::AwaitingConfirmation));
+    assert_eq!(also(&world), []);
+}

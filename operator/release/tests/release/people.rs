@@ -167,3 +167,14 @@ fn while_the_old_revision_is_watched_beside_the_new_one_it_is_the_only_way_back(
     world.run_until(120, World::stable);
     assert_eq!(world.outcome(&near).0, Some(DecisionOutcome::Done));
 }
+
+/// A spec from before the two were refused together.
+#[test]
+fn time_does_not_decide_where_several_people_must() {
+    let mut world = waiting_for(2);
+    world.release(|release| release.promote_after = Some(shop_crds::Span::secs(60)));
+    promote(&mut world, "ann");
+    world.run(300);
+    assert_eq!((world.active(), world.blocked()), (1, Some(Reason::AwaitingPromotion)));
+    assert_eq!(world.status.blocked.as_ref().unwrap().next_check, None);
+}
