@@ -6,9 +6,11 @@ mod write;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Frame, SizeHint};
 use shop_flow::http1::Bad;
 
@@ -24,6 +26,26 @@ use crate::upstream::Exchange;
 pub(crate) struct Halves {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
+}
+
+/// Interim answers of an app (1xx, RFC 9110 section 15.2) on their way to the caller.
+#[derive(Clone, Debug, Default)]
+pub struct Interim(Arc<Mutex<Vec<Response<()>>>>);
+
+impl Interim {
+    /// Interim answers that wait for the caller; more are left out.
+    const MOST: usize = 8;
+
+    pub(crate) fn push(&self, answer: Response<()>) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < Self::MOST {
+            waiting.push(answer);
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<Response<()>> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Why a body ended before its end.

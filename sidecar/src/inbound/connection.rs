@@ -104,7 +104,7 @@ async fn serve_http1(connection: http1::Connection, proxy: &Arc<Proxy>) {
 
 async fn serve_http2(stream: Rewind, client: IpAddr, proxy: &Arc<Proxy>) {
     let service = service_fn(|request| {
-        let answer = request::answer(Arc::clone(proxy), client, request.map(Incoming::Http2));
+        let answer = request::answer(Arc::clone(proxy), client, request.map(Incoming::Http2), None);
         async move { Ok::<_, Infallible>(answer.await.response) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())

@@ -20,7 +20,8 @@ use super::signal::Signal;
 use super::tunnel::{Ends, Tunnel};
 use super::{Proxy, request};
 use crate::http1::{
-    Encoder, Halves, Incoming, Reader, RequestHead, SharedReader, Writer, put_answer_head, request_head,
+    Encoder, Halves, Incoming, Interim, Reader, RequestHead, SharedReader, Writer, put_answer_head,
+    request_head,
 };
 
 /// Head of a request, beyond which it is answered 431.
@@ -44,6 +45,7 @@ pub(super) struct Connection {
     reader: SharedReader,
     writer: Writer,
     life: drain::Connection,
+    interim: Interim,
 }
 
 /// What follows a request.
@@ -67,7 +69,7 @@ impl Connection {
             life.received(proxy.telemetry.clock.now());
         }
         let reader = SharedReader::new(Reader::new(read, first));
-        Self { client, proxy, reader, writer: Writer::new(write), life }
+        Self { client, proxy, reader, writer: Writer::new(write), life, interim: Interim::default() }
     }
 
     /// Serves requests until the connection ends, or becomes a tunnel.
@@ -179,16 +181,23 @@ impl Connection {
         let body = if framing == Framing::Empty { Incoming::Empty } else { Incoming::Caller(body) };
         let answered = {
             let request = request.map(|()| body);
-            let mut answer = Box::pin(request::answer(Arc::clone(&self.proxy), self.client, request));
+            // HTTP/1.0 knows none.
+            let interim = (!is_http10).then(|| self.interim.clone());
+            let answer = request::answer(Arc::clone(&self.proxy), self.client, request, interim);
+            let mut answer = Box::pin(answer);
             poll_fn(|context| match answer.as_mut().poll(context) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
                 Poll::Pending if has_gone(&self.reader, context) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    self.tell_interim(context);
+                    Poll::Pending
+                }
             })
             .await
         };
         self.reader.answer_begins();
         let Some(Answer { mut response, tunnel }) = answered else { return Next::Broken };
+        self.put_interim();
         if let Some(tunnel) = tunnel {
             return self.change_protocol(&response, tunnel).await;
         }
@@ -206,6 +215,23 @@ impl Connection {
             return Next::Broken;
         }
         if stays && self.skip_body().await { Next::Request } else { Next::Close }
+    }
+
+    /// Passes interim answers on. What does not leave at once does with what follows.
+    fn tell_interim(&mut self, context: &mut Context<'_>) {
+        self.put_interim();
+        if self.writer.poll_flush(context).is_pending() {
+            // A 100 would come in the middle of it.
+            self.reader.answer_begins();
+        }
+    }
+
+    fn put_interim(&mut self) {
+        for mut answer in self.interim.take() {
+            super::headers::strip_hop_by_hop(answer.headers_mut());
+            answer.headers_mut().remove(header::CONTENT_LENGTH);
+            put_answer_head(&answer, self.writer.begin());
+        }
     }
 
     /// Writes an answer's body; says whether all of it was written.

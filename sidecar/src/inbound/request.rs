@@ -14,7 +14,7 @@ use super::tunnel::Ends;
 use super::{Proxy, headers};
 use crate::config::Snapshot;
 use crate::handover::{self, Purpose};
-use crate::http1::Incoming;
+use crate::http1::{Incoming, Interim};
 use crate::telemetry::metrics::Spoken;
 use crate::upstream::{Answered, Body, Failure, Outbound, Unanswered, Wire};
 
@@ -45,8 +45,13 @@ pub(super) fn refuse(proxy: &Arc<Proxy>, status: StatusCode, reason: &'static st
     Flight::begin(proxy, proxy.config.current(), &request, Spoken::Http1).refuse(status, reason)
 }
 
-/// Answers a request.
-pub(super) async fn answer(proxy: Arc<Proxy>, client: IpAddr, request: Request<Incoming>) -> Answer {
+/// Answers a request. Interim answers go to `interim` meanwhile.
+pub(super) async fn answer(
+    proxy: Arc<Proxy>,
+    client: IpAddr,
+    request: Request<Incoming>,
+    interim: Option<Interim>,
+) -> Answer {
     let snapshot = proxy.config.current();
     let is_http1 = request.version() < Version::HTTP_2;
     let upgrade = if is_http1 { headers::upgrade(request.headers()) } else { None };
@@ -66,7 +71,7 @@ pub(super) async fn answer(proxy: Arc<Proxy>, client: IpAddr, request: Request<I
         }
         (Ok(_), None) => flight.refuse(StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE).into(),
         (Ok(host), Some(snapshot)) => {
-            let caller = Caller { client, host, upgrade };
+            let caller = Caller { client, host, upgrade, interim };
             pass_on(&proxy, &snapshot, request, caller, flight).await
         }
     };
@@ -82,6 +87,7 @@ struct Caller {
     client: IpAddr,
     host: HeaderValue,
     upgrade: Option<HeaderValue>,
+    interim: Option<Interim>,
 }
 
 fn spoken(request: &Request<Incoming>, upgrades: bool) -> Spoken {
@@ -227,7 +233,8 @@ fn prepare(
     }
     head.extensions.clear();
     let request = Request::from_parts(head, Body::from(body));
-    (Outbound { request, host: caller.host.clone() }, from.is_some())
+    let outbound = Outbound { request, host: caller.host.clone(), interim: caller.interim.clone() };
+    (outbound, from.is_some())
 }
 
 /// Hands a request to the other revision. If none of its addresses takes it: before the switch it is answered here, after

@@ -11,7 +11,7 @@ use http_body::{Body as _, Frame};
 use super::http1::Pool;
 use super::outbound::Body;
 use crate::http1::{
-    AnswerHead, BodyError, Encoder, Halves, Incoming, PumpError, answer_head, put_request_head,
+    AnswerHead, BodyError, Encoder, Halves, Incoming, Interim, PumpError, answer_head, put_request_head,
 };
 
 /// Head of an answer, beyond which it is an error.
@@ -69,10 +69,14 @@ impl Exchange {
     }
 
     /// Waits for the head of the answer.
-    pub(super) async fn answer(mut self, head: &request::Parts) -> Result<Begun, Broken> {
+    pub(super) async fn answer(
+        mut self,
+        head: &request::Parts,
+        interim: Option<&Interim>,
+    ) -> Result<Begun, Broken> {
         let to_head = head.method == Method::HEAD;
         let wants_upgrade = head.headers.contains_key(header::UPGRADE);
-        let begun = poll_fn(|context| self.poll_head(context, to_head)).await;
+        let begun = poll_fn(|context| self.poll_head(context, to_head, interim)).await;
         let AnswerHead { response, framing, keep_alive } = match begun {
             Ok(begun) => begun,
             Err(why) => {
@@ -99,7 +103,12 @@ impl Exchange {
         Ok(Begun { response: response.map(|()| body), upgraded: None })
     }
 
-    fn poll_head(&mut self, context: &mut Context<'_>, to_head: bool) -> Poll<Result<AnswerHead, Why>> {
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        to_head: bool,
+        interim: Option<&Interim>,
+    ) -> Poll<Result<AnswerHead, Why>> {
         self.poll_write(context)?;
         let Some(connection) = &mut self.connection else { return Poll::Ready(Err(Why::Bad)) };
         let reader = &mut connection.reader;
@@ -111,6 +120,10 @@ impl Exchange {
                     let status = head.response.status();
                     if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                         return Poll::Ready(Ok(head));
+                    }
+                    // The caller has been told to continue when its body was first asked for.
+                    if let Some(interim) = interim.filter(|_| status != StatusCode::CONTINUE) {
+                        interim.push(head.response);
                     }
                 }
                 Ok(None) => {

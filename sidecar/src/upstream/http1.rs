@@ -65,17 +65,17 @@ impl Pool {
         connection: Halves,
         outbound: Outbound,
     ) -> Result<Begun, (Broken, Outbound)> {
-        let Outbound { request, host } = outbound;
+        let Outbound { request, host, interim } = outbound;
         let (mut head, body) = request.into_parts();
         let exchange = Exchange::new(connection, Arc::clone(self), &mut head, body);
-        match exchange.answer(&head).await {
+        match exchange.answer(&head, interim.as_ref()).await {
             Ok(begun) => Ok(begun),
             Err(mut broken) => {
                 let body = match &mut broken.unsent {
                     Some(body) => std::mem::replace(body, Body::Empty),
                     None => Body::Empty,
                 };
-                Err((broken, Outbound { request: Request::from_parts(head, body), host }))
+                Err((broken, Outbound { request: Request::from_parts(head, body), host, interim }))
             }
         }
     }

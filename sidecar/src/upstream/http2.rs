@@ -87,7 +87,7 @@ impl Shared {
             };
             let (request, body) = keep_body(outbound.request);
             let head = body.is_some().then(|| copy_head(&request));
-            let host = outbound.host;
+            let (host, interim) = (outbound.host, outbound.interim);
             let (mut error, head) = match stream.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, stream)),
                 Err(error) => (error, head),
@@ -105,7 +105,7 @@ impl Shared {
             let Some(request) = unsent else {
                 return Err(Unanswered { failure: Failure::Reset, unsent: None });
             };
-            outbound = Outbound { request, host };
+            outbound = Outbound { request, host, interim };
             self.forget(&stream);
             if attempt == ATTEMPTS {
                 break;
@@ -245,6 +245,7 @@ mod tests {
             let outbound = Outbound {
                 request: http::Request::new(Body::Empty),
                 host: HeaderValue::from_static("order"),
+                interim: None,
             };
             shared.send(outbound)
         };

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Wire;
 use super::caller_body::{CallerBody, Gone};
-use crate::http1::{BodyError, Incoming};
+use crate::http1::{BodyError, Incoming, Interim};
 
 /// Bytes of a body that are kept for sending them again.
 const KEPT: usize = 64 * 1024;
@@ -25,6 +25,8 @@ pub struct Outbound {
     pub request: Request<Body>,
     /// Whom the caller asked for: `Host` or `:authority`.
     pub host: HeaderValue,
+    /// Where interim answers go; `None` if the caller cannot be told.
+    pub interim: Option<Interim>,
 }
 
 impl Outbound {
@@ -46,7 +48,7 @@ impl Outbound {
         self.request.method().clone_into(request.method_mut());
         self.request.uri().clone_into(request.uri_mut());
         self.request.headers().clone_into(request.headers_mut());
-        Self { request, host: self.host.clone() }
+        Self { request, host: self.host.clone(), interim: None }
     }
 
     /// A copy of the body, when all of it has been sent; `None` if it is longer than this, or nobody knows how long.
