@@ -23,11 +23,13 @@ use crate::{
 /// Stands in the annotation `shopkeeper.dev/written` of objects that were adopted and not written since.
 pub const AS_FOUND: &str = "adopted";
 /// Fields of a Service that one of the operator's does not have, with the values that mean nothing.
-const UNKEPT: [(&str, &str); 8] = [
+const UNKEPT: [(&str, &str); 10] = [
+    ("allocateLoadBalancerNodePorts", "true"),
     ("externalIPs", "[]"),
     ("externalTrafficPolicy", "\"Cluster\""),
     ("internalTrafficPolicy", "\"Cluster\""),
     ("loadBalancerClass", "null"),
+    ("loadBalancerIP", "null"),
     ("loadBalancerSourceRanges", "[]"),
     ("publishNotReadyAddresses", "false"),
     ("sessionAffinity", "\"None\""),

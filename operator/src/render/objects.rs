@@ -127,10 +127,11 @@ pub fn service(
         ServiceKind::Pods | ServiceKind::Preview => ("http", 80),
     };
     let target = adopted.map_or_else(|| json!(ports::INBOUND), |adopted| json!(adopted.target_port));
-    let mut port = json!({ "port": port, "protocol": "TCP", "targetPort": target });
-    if !name.is_empty() {
-        port.as_object_mut().into_iter().for_each(|port| drop(port.insert("name".into(), name.into())));
-    }
+    let port = if name.is_empty() {
+        json!({ "port": port, "protocol": "TCP", "targetPort": target })
+    } else {
+        json!({ "name": name, "port": port, "protocol": "TCP", "targetPort": target })
+    };
     let mut content = Map::new();
     let mut set = |field: &str, value: Value| drop(content.insert(field.to_owned(), value));
     set("type", "ClusterIP".into());
