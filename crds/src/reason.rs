@@ -141,8 +141,6 @@ reasons! {
     ImagePullFailed,
     /// A container exits again and again.
     CrashLoop,
-    /// Pods run, but do not get ready.
-    NotReady,
     /// Pods cannot be started as they are written.
     PodRejected,
     /// The candidate lost its ready pods.

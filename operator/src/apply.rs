@@ -319,7 +319,12 @@ impl<'a> Application<'a> {
         if !self.tools.leadership.holds(self.sight.owner.epoch) {
             return Err(ApplyError::NotLeading);
         }
+        // Before it is sent: the pass may be given up while it waits.
+        self.memory.doubt = Some((kind, name.to_owned()));
         let answer = request.await;
+        if answer.as_ref().err().is_none_or(ApplyError::is_certain) {
+            self.memory.doubt = None;
+        }
         metrics::count(&self.tools.metrics.writes, &[kind.as_str(), outcome(&answer)]);
         let object = object_ref(kind, name);
         match answer {

@@ -20,7 +20,7 @@ use crate::{
     counting,
     events::{Events, Told},
     key::ServiceKey,
-    memory::{Memories, Memory},
+    memory::{Memories, Memory, OwnWrite},
     metrics,
     observe::{self, Sight},
     queue::{Due, Queue, Urgency},
@@ -32,6 +32,8 @@ use census::Census;
 const PASS_DEADLINE: Duration = Duration::from_secs(30);
 /// How long own writes may stay unseen before the object itself is asked for.
 const UNSEEN: Duration = Duration::from_secs(5);
+/// Longest wait for what came of a write that was not answered.
+const DOUBT: Duration = Duration::from_secs(1);
 /// How long a service is left alone whose namespace is being deleted.
 const LEAVING: Duration = Duration::from_secs(10);
 /// How often a taken name is looked at again.
@@ -281,6 +283,9 @@ impl Controller {
     // Whether the cache shows every write of ours. One that stays unseen is asked for: its object may be gone.
     async fn is_shown(&self, key: &ServiceKey, entry: &Entry, memory: &mut Memory) -> bool {
         let now = Instant::now();
+        if !self.is_certain(key, entry, memory).await {
+            return false;
+        }
         let mut unseen = std::mem::take(&mut memory.unseen);
         unseen.retain(|write| !write.is_shown(entry));
         for write in unseen {
@@ -290,6 +295,36 @@ impl Controller {
             }
         }
         memory.unseen.is_empty()
+    }
+
+    // What came of a write that was not answered is asked for; what is there then must be shown before the next plan is made. A plan
+    // from before a write of ours that was made after all could send users to pods that it took away.
+    async fn is_certain(&self, key: &ServiceKey, entry: &Entry, memory: &mut Memory) -> bool {
+        let Some((kind, name)) = memory.doubt.clone() else { return true };
+        let api: kube::Api<kube::core::DynamicObject> =
+            kube::Api::namespaced_with(self.tools.client.clone(), &key.namespace, &kind.resource());
+        let Ok(Ok(found)) = tokio::time::timeout(DOUBT, api.get_metadata_opt(&name)).await else {
+            return false;
+        };
+        memory.doubt = None;
+        let owner = entry.shop.as_ref().map(|shop| shop.uid.as_str());
+        let is_ours = |found: &kube::core::PartialObjectMeta<kube::core::DynamicObject>| {
+            let mut owners = found.metadata.owner_references.iter().flatten();
+            matches!(kind, Kind::ShopService | Kind::ReleaseDecision)
+                || owners.any(|one| Some(one.uid.as_str()) == owner)
+        };
+        if found.as_ref().is_some_and(|found| !is_ours(found)) {
+            // Of somebody else: the cache does not show it, and nothing was written.
+            return true;
+        }
+        let shown = entry.version(kind, &name).map(|(uid, _)| uid.to_owned());
+        let (uid, version) = match found {
+            Some(found) => (found.metadata.uid, Some(found.metadata.resource_version.unwrap_or_default())),
+            None => (shown, None),
+        };
+        let at = Instant::now();
+        memory.unseen.push(OwnWrite { kind, name, uid: uid.unwrap_or_default(), version, at });
+        true
     }
 
     async fn exists(&self, namespace: &str, kind: Kind, name: &str) -> bool {

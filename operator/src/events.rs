@@ -193,7 +193,9 @@ mod tests {
         let told = Told {
             key: ServiceKey::new("shop", "order"),
             uid: "u".into(),
-            event: shop_release::Event { warning: true, reason: Reason::NotReady, message: "ä".repeat(600) },
+            event: shop_release::Event {
+                warning: true, reason: Reason::CrashLoop, message: "ä".repeat(600)
+            },
         };
         let event = event(&told, "shopkeeper-0", "order.1".into(), MicroTime(Timestamp::UNIX_EPOCH));
         assert_eq!(event.note.unwrap().len(), MAX_NOTE);

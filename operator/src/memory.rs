@@ -34,6 +34,8 @@ const REFILL: f64 = 4.0;
 pub struct Memory {
     /// Own writes that the cache does not show yet.
     pub unseen: Vec<OwnWrite>,
+    /// A write that was sent and not answered: nobody knows whether it was made.
+    pub doubt: Option<(Kind, String)>,
     /// Names that belong to somebody else, and when that was seen last.
     pub taken: BTreeMap<ObjectRef, Instant>,
     /// Writes that were refused for good.

@@ -50,7 +50,7 @@ pub struct JobRun {
     pub state: JobProgress,
     /// Since when.
     pub since: MicroTime,
-    /// Why it failed.
+    /// Why it failed; of one that is due: why it failed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

@@ -14,7 +14,7 @@ fn an_app_that_never_gets_ready_is_aborted() {
         let shop = super::stable(session, &spec).await?;
         let load = shop.traffic(super::RATE, PATIENCE).await?;
         shop.apply(&spec.clone().tag(2).fault("not-ready").progress_deadline("15s")).await?;
-        let reasons = [Reason::ProgressDeadlineExceeded, Reason::NotReady];
+        let reasons = [Reason::ProgressDeadlineExceeded];
         super::undone(&shop, 2, RevisionResult::Aborted, &reasons).await?;
         let report = super::without_failure(load).await?;
         ensure!(report.answered_by("v2") == 0, "users saw it");
@@ -28,7 +28,7 @@ fn an_app_that_never_listens_is_aborted() {
         let spec = Spec::new(1).replicas(1).drain("5s");
         let shop = super::stable(session, &spec).await?;
         shop.apply(&spec.clone().tag(2).fault("never-listen").progress_deadline("15s")).await?;
-        let reasons = [Reason::ProgressDeadlineExceeded, Reason::NotReady, Reason::CrashLoop];
+        let reasons = [Reason::ProgressDeadlineExceeded, Reason::CrashLoop];
         super::undone(&shop, 2, RevisionResult::Aborted, &reasons).await
     });
 }

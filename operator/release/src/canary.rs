@@ -98,7 +98,7 @@ fn handed(view: &View<'_>, release: &ReleaseState) -> i64 {
 }
 
 /// Whether the candidate has the pods for this share of the requests.
-fn capable(view: &View<'_>, draft: &Draft, release: &ReleaseState, weight: i64) -> bool {
+pub(crate) fn capable(view: &View<'_>, draft: &Draft, release: &ReleaseState, weight: i64) -> bool {
     if weight >= WHOLE {
         return view.enough_forward(&draft.status, release.from, release.to);
     }

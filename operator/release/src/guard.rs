@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shop_crds::{Reason, names};
 
 use crate::{
-    recreate,
+    canary, recreate,
     view::{Draft, View},
     write::{ObjectKind, ServiceKind, Write},
 };
@@ -13,13 +13,13 @@ use crate::{
 /// What the writes so far make of the cluster.
 struct Projection {
     selects: BTreeMap<ServiceKind, i64>,
-    /// Of revisions with pods: where their sidecars hand requests over to.
-    hands_to: BTreeMap<i64, i64>,
+    /// Of revisions with pods: where their sidecars hand requests over to, and how many of 10,000.
+    hands_to: BTreeMap<i64, (i64, u32)>,
     replicas: BTreeMap<i64, i32>,
 }
 
-/// Keeps the writes up to the first that would harm users, and tells about it. Of those after it only sizes
-/// are kept: pods that were lost come back although Services cannot be pointed at them yet, and what nobody uses goes.
+/// Keeps the writes up to the first that would harm users, and tells about it. Of those after it only sizes, answers,
+/// questions and Jobs are kept: pods that were lost come back although Services cannot be pointed at them yet, and what nobody uses goes.
 pub(crate) fn filter(view: &View<'_>, draft: &mut Draft, writes: Vec<Write>) -> Vec<Write> {
     let mut projection = Projection::new(view);
     let mut kept = Vec::with_capacity(writes.len());
@@ -48,8 +48,8 @@ impl Projection {
         let replicas: BTreeMap<i64, i32> =
             observed.deployments.iter().map(|one| (one.revision, one.replicas)).collect();
         let hands_to = observed.configs.iter().filter_map(|config| {
-            let to = config.document.as_ref()?.hand_off.as_ref()?.to_revision;
-            Some((config.revision, to))
+            let to = config.document.as_ref()?.hand_off.as_ref()?;
+            Some((config.revision, (to.to_revision, to.share)))
         });
         Self { selects, hands_to: hands_to.collect(), replicas }
     }
@@ -65,6 +65,8 @@ impl Projection {
                 | Write::WriteDeployment { .. }
                 | Write::WriteBudget { .. }
                 | Write::WriteDecision { .. }
+                | Write::Ask(_)
+                | Write::CreateJob { .. }
         )
     }
 
@@ -75,13 +77,13 @@ impl Projection {
                 let now = self.selects.get(&ServiceKind::Users).copied();
                 let moves = self.selects.get(service).is_some_and(|now| now != selects) && now.is_some();
                 let from = now.filter(|now| moves && now != selects)?;
-                if self.emptied(view, *selects) {
-                    return Some(format!("revision {selects} is scaled to zero"));
-                }
                 let empty = self.replicas.get(&from).is_none_or(|replicas| *replicas == 0);
                 if empty && !view.pods(from).any(|pod| pod.ready && !pod.terminating) {
                     // Who has a revision without pods loses nothing.
                     return None;
+                }
+                if self.emptied(view, *selects) {
+                    return Some(format!("revision {selects} is scaled to zero"));
                 }
                 let back = draft.release().is_some_and(|release| release.aborting.is_some());
                 let enough = if recreate::may_return(view, draft, *selects) {
@@ -96,13 +98,20 @@ impl Projection {
                 })
             }
             Write::WriteConfig { document, .. } => {
-                let to = document.hand_off.as_ref()?.to_revision;
-                let same = self.hands_to.get(&document.revision) == Some(&to);
+                let hand_off = document.hand_off.as_ref()?;
+                let (to, share) = (hand_off.to_revision, hand_off.share);
+                let known = self.hands_to.get(&document.revision);
+                let rises = known.is_none_or(|(known, had)| *known != to || *had < share);
                 let any = view.ready(&draft.status, to) > 0
                     || view.subject.replicas() == 0
                     || self.selects_users(to);
-                (!same && (!any || self.emptied(view, to)))
-                    .then(|| format!("revision {to} has no ready pods to hand requests over to"))
+                let forward = draft.release().filter(|release| {
+                    release.to == to && release.aborting.is_none() && hand_off.may_serve_locally
+                });
+                let able =
+                    forward.is_none_or(|release| canary::capable(view, draft, release, i64::from(share)));
+                (rises && (!any || !able || self.emptied(view, to)))
+                    .then(|| format!("revision {to} has too few ready pods to hand requests over to"))
             }
             Write::WriteDeployment { revision, replicas, .. } => {
                 let lowers = self.replicas.get(revision).is_some_and(|now| replicas < now);
@@ -170,7 +179,7 @@ impl Projection {
     /// Whether no users' requests get to the revision.
     fn only_previewed(&self, revision: i64) -> bool {
         let users = |(kind, to): (&ServiceKind, &i64)| *kind != ServiceKind::Preview && *to == revision;
-        !self.selects.iter().any(users) && !self.hands_to.values().any(|to| *to == revision)
+        !self.selects.iter().any(users) && !self.hands_to.values().any(|(to, _)| *to == revision)
     }
 
     /// What uses the revision, if anything does.
@@ -179,7 +188,7 @@ impl Projection {
             return Some(format!("revision {revision} is selected by the {kind:?} Service"));
         }
         let running = |from: &i64| self.replicas.get(from).is_some_and(|replicas| *replicas > 0);
-        let (from, _) = self.hands_to.iter().find(|(from, to)| **to == revision && running(from))?;
+        let (from, _) = self.hands_to.iter().find(|(from, (to, _))| *to == revision && running(from))?;
         Some(format!("revision {from} hands requests over to revision {revision}"))
     }
 
@@ -190,7 +199,9 @@ impl Projection {
             }
             Write::WriteConfig { document, .. } => {
                 match &document.hand_off {
-                    Some(hand_off) => self.hands_to.insert(document.revision, hand_off.to_revision),
+                    Some(hand_off) => {
+                        self.hands_to.insert(document.revision, (hand_off.to_revision, hand_off.share))
+                    }
                     None => self.hands_to.remove(&document.revision),
                 };
             }

@@ -108,8 +108,9 @@ fn first(view: &View<'_>, draft: &mut Draft, release: &ReleaseState) -> bool {
     if !gates::jobs::expand(view, draft, release) {
         return gates::wait_no_more(draft);
     }
-    let ready = view.ready(&draft.status, to) >= nearly_all(view.subject.replicas());
-    if !ready || view.service(ServiceKind::Preview).is_none() {
+    // With no pods wanted nothing else says whether it can be made at all.
+    let made = view.deployment(to).is_some() && view.service(ServiceKind::Preview).is_some();
+    if !made || view.ready(&draft.status, to) < nearly_all(view.subject.replicas()) {
         return false;
     }
     succeed(view, draft, to);

@@ -76,6 +76,15 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// Whether it is known that nothing was written.
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::Timeout => false,
+            Self::Api(error) => matches!(&**error, kube::Error::Api(status) if status.code == 429),
+            _ => true,
+        }
+    }
+
     /// Of an error that says nothing about the object.
     pub(super) fn from_kube(error: kube::Error) -> Self {
         Self::Api(Box::new(error))

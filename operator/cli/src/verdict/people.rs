@@ -47,7 +47,6 @@ pub const BY_ITSELF: &[Reason] = &[
     Reason::InvalidSpec,
     Reason::ImagePullFailed,
     Reason::CrashLoop,
-    Reason::NotReady,
     Reason::PodRejected,
     Reason::CandidateLost,
     Reason::StepPause,

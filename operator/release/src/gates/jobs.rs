@@ -100,7 +100,7 @@ pub(crate) fn again(view: &View<'_>, draft: &mut Draft, revision: i64) -> bool {
         return false;
     }
     let run = draft.revision_mut(revision).and_then(|state| state.contract.as_mut());
-    run.filter(failed).map(|run| *run = new).is_some()
+    run.filter(failed).map(|run| *run = JobRun { message: run.message.take(), ..new }).is_some()
 }
 
 /// The old revision is drained: the contract Job may come.
@@ -149,7 +149,8 @@ pub(crate) fn contract(view: &View<'_>, draft: &mut Draft) {
 
 /// The newest revision after this one whose contract Job has begun: the schema may not fit this one any more.
 pub(crate) fn contracted_after(status: &ShopServiceStatus, revision: i64) -> Option<i64> {
-    let begun = |run: &JobRun| matches!(run.state, JobProgress::Running | JobProgress::Succeeded);
+    // One that failed may have done half of it, and one that is due again has failed before.
+    let begun = |run: &JobRun| run.state != JobProgress::Due || run.message.is_some();
     let later = status.revisions.iter().filter(|state| state.number > revision);
     later.filter(|state| state.contract.as_ref().is_some_and(begun)).map(|state| state.number).max()
 }

@@ -7,133 +7,14 @@ use shop_crds::{
 };
 use shop_release::{ObjectKind, ObjectRef, Refusal, ServiceKind, SourceState};
 
-use crate::world::{Dice, World, steps};
+use crate::{
+    faults::Fault,
+    policies,
+    world::{Dice, World, steps},
+};
 
 pub(crate) const IMAGES: [&str; 8] =
     ["good-1", "good-2", "good-3", "good-4", "crash-5", "unready-6", "fades-7", "pull"];
-
-/// Everything that happens beside the operators' own passes and the time that passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Fault {
-    /// 409, 429 or 500.
-    ApiError,
-    /// A write is made, and its answer lost.
-    AnswerLost,
-    /// A plan is made from caches of different ages.
-    StaleRead,
-    /// The operator crashes between two writes, or when it has none to make.
-    Crash,
-    /// Another operator takes over, and the old one does not know.
-    NewLeader,
-    /// An operator that was replaced wakes up, and goes on where it was.
-    OldLeaderActs,
-    /// The operator's clock jumps ahead, by a minute at most.
-    ClockAhead,
-    /// The operator's clock jumps back, by a minute at most.
-    ClockBack,
-    /// A pod is not ready any more.
-    PodSick,
-    /// No pod of a revision is ready any more.
-    RevisionSick,
-    /// A pod is deleted.
-    PodDies,
-    /// A sidecar does not answer any more.
-    SidecarMute,
-    /// Pods and sidecars get well.
-    Recovery,
-    /// A pod runs another image under the same tag.
-    ImageChanged,
-    /// EndpointSlices change late.
-    EndpointsLate,
-    NewImage,
-    BrokenImage,
-    ImageRestored,
-    ConfigChanged,
-    ConfigMissing,
-    Replicas,
-    ScaledToZero,
-    PromotePolicy,
-    OnFailurePolicy,
-    Strategy,
-    LiveField,
-    Promote,
-    Abort,
-    Rollback,
-    Retry,
-    Pause,
-    Resume,
-    /// Another number of people must promote.
-    ApprovalsPolicy,
-    /// A promotion comes by itself after a while, or not.
-    PromoteAfterPolicy,
-    /// A decision for another revision, or another image.
-    WrongDecision,
-    /// A Service is edited by hand.
-    ServiceEdited,
-    /// A Deployment is edited by hand.
-    DeploymentEdited,
-    /// A sidecar's ConfigMap or a budget is edited by hand.
-    ConfigEdited,
-    /// The status is lost.
-    StatusLost,
-    /// A name that is needed belongs to somebody else, for a while.
-    NameTaken,
-    /// The API server refuses an object for good, until the spec changes.
-    ObjectRefused,
-}
-
-impl Fault {
-    pub(crate) const ALL: [Self; 41] = [
-        Self::ApiError,
-        Self::AnswerLost,
-        Self::StaleRead,
-        Self::Crash,
-        Self::NewLeader,
-        Self::OldLeaderActs,
-        Self::ClockAhead,
-        Self::ClockBack,
-        Self::PodSick,
-        Self::RevisionSick,
-        Self::PodDies,
-        Self::SidecarMute,
-        Self::Recovery,
-        Self::ImageChanged,
-        Self::EndpointsLate,
-        Self::NewImage,
-        Self::BrokenImage,
-        Self::ImageRestored,
-        Self::ConfigChanged,
-        Self::ConfigMissing,
-        Self::Replicas,
-        Self::ScaledToZero,
-        Self::PromotePolicy,
-        Self::OnFailurePolicy,
-        Self::Strategy,
-        Self::LiveField,
-        Self::Promote,
-        Self::Abort,
-        Self::Rollback,
-        Self::Retry,
-        Self::Pause,
-        Self::Resume,
-        Self::ApprovalsPolicy,
-        Self::PromoteAfterPolicy,
-        Self::WrongDecision,
-        Self::ServiceEdited,
-        Self::DeploymentEdited,
-        Self::ConfigEdited,
-        Self::StatusLost,
-        Self::NameTaken,
-        Self::ObjectRefused,
-    ];
-
-    /// Any of them; those that end a story early are rarer.
-    pub(crate) fn any(dice: &mut Dice) -> Self {
-        let found = Self::ALL[dice.below(Self::ALL.len())];
-        let rare = matches!(found, Self::StatusLost | Self::ScaledToZero | Self::ConfigMissing);
-        if rare && !dice.one_in(8) { Self::PodSick } else { found }
-    }
-}
 
 impl Dice {
     pub(crate) fn below(&mut self, end: usize) -> usize {
@@ -145,13 +26,15 @@ impl Dice {
 pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
     let to = world.status.release.as_ref().map_or(world.status.last_revision, |release| release.to);
     match fault {
-        Fault::PodSick | Fault::RevisionSick | Fault::SidecarMute | Fault::PodDies | Fault::ImageChanged => {
+        Fault::PodSick
+        | Fault::RevisionSick
+        | Fault::SidecarMute
+        | Fault::PodDies
+        | Fault::ImageChanged
+        | Fault::PodRefused => {
             ail(world, dice, fault);
         }
-        Fault::Recovery => {
-            world.sick.clear();
-            world.mute.clear();
-        }
+        Fault::Recovery => recover(world),
         Fault::NewImage | Fault::BrokenImage => {
             let image = IMAGES[dice.below(4) + if fault == Fault::NewImage { 0 } else { 4 }];
             // Another port comes with some images: what is told to sidecars must be the revision's own.
@@ -173,6 +56,9 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
             for source in &mut world.observed.sources {
                 source.state = match fault {
                     Fault::ConfigMissing if dice.one_in(2) => SourceState::Missing,
+                    Fault::ConfigMissing if dice.one_in(2) => {
+                        SourceState::Found { hash: hash.clone(), bytes: 2_000_000 }
+                    }
                     Fault::ConfigMissing => SourceState::Unreadable("forbidden".into()),
                     _ => SourceState::Found { hash: hash.clone(), bytes: 5 },
                 };
@@ -199,19 +85,32 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
         }),
         Fault::Promote => {
             let person = ["ann", "bob", "eve"][dice.below(3)];
-            let full = dice.one_in(4);
-            world.decide_by(person, Verb::Promote, to.max(1), |spec| spec.full = full);
+            let (full, force) = (dice.one_in(4), dice.one_in(4));
+            world.decide_by(person, Verb::Promote, to.max(1), |spec| (spec.full, spec.force) = (full, force));
         }
         Fault::Pause => drop(world.decide(Verb::Pause, to.max(1))),
         Fault::Resume => drop(world.decide(Verb::Resume, to.max(1))),
         Fault::Abort => drop(world.decide(Verb::Abort, to.max(1))),
         Fault::Rollback => {
             let (active, back) = (world.active().max(1), i64::try_from(dice.roll(3)).unwrap());
+            let force = dice.one_in(3);
             world.decide_by("", Verb::Rollback, active, |spec| {
                 spec.to = Some(active - back).filter(|to| *to > 0 && *to != active);
+                spec.force = force;
             });
         }
         Fault::Retry => drop(world.decide(Verb::Retry, to.max(1))),
+        Fault::Restart => drop(world.decide(Verb::Restart, world.active().max(1))),
+        Fault::Flood => (0..110).for_each(|_| drop(world.decide(Verb::Promote, to + 90))),
+        Fault::AnalysisPolicy | Fault::ConfirmPolicy | Fault::JobsPolicy | Fault::Freeze | Fault::Overlay => {
+            policies::change(world, dice, fault)
+        }
+        Fault::JobGone => {
+            let count = world.observed.jobs.len();
+            if count > 0 {
+                world.observed.jobs.remove(dice.below(count));
+            }
+        }
         Fault::WrongDecision => decide_wrongly(world, dice, to),
         Fault::ServiceEdited | Fault::DeploymentEdited | Fault::ConfigEdited => edit(world, dice, fault),
         Fault::StatusLost => {
@@ -231,6 +130,20 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
     world.bump();
 }
 
+/// Pods and sidecars get well.
+fn recover(world: &mut World) {
+    world.sick.clear();
+    world.mute.clear();
+    for pod in &mut world.observed.pods {
+        pod.rejected = None;
+        let refused = |waiting: &(String, String)| waiting.0 == "CreateContainerConfigError";
+        pod.containers[0].waiting = pod.containers[0].waiting.take().filter(|waiting| !refused(waiting));
+    }
+    for deployment in &mut world.observed.deployments {
+        deployment.failure = None;
+    }
+}
+
 /// Pods get ill.
 fn ail(world: &mut World, dice: &mut Dice, fault: Fault) {
     if world.observed.pods.is_empty() {
@@ -242,6 +155,26 @@ fn ail(world: &mut World, dice: &mut Dice, fault: Fault) {
         Fault::PodSick => drop(world.sick.insert(uid)),
         Fault::SidecarMute => drop(world.mute.insert(uid)),
         Fault::PodDies => drop(world.observed.pods.remove(at)),
+        Fault::PodRefused => match dice.roll(3) {
+            0 => {
+                world.observed.pods[at].rejected = Some("UnexpectedAdmissionError".into());
+                world.sick.insert(uid);
+            }
+            1 => {
+                let waiting = ("CreateContainerConfigError".to_owned(), "no such key".to_owned());
+                world.observed.pods[at].containers[0].waiting = Some(waiting);
+                world.sick.insert(uid);
+            }
+            _ => {
+                let version = world.bump();
+                let deployments = &mut world.observed.deployments;
+                if let Some(deployment) = deployments.iter_mut().find(|one| one.revision == revision) {
+                    deployment.failure = Some("exceeded quota".into());
+                    deployment.resource_version = version;
+                }
+                world.sick.insert(uid);
+            }
+        },
         // Of a revision whose image is known: what is seen first is what it is.
         Fault::ImageChanged => {
             let known = world.status.revisions.iter().find(|one| one.number == revision);
@@ -314,11 +247,11 @@ fn edit(world: &mut World, dice: &mut Dice, fault: Fault) {
 /// A name is taken, or an object is refused.
 fn obstruct(world: &mut World, dice: &mut Dice, fault: Fault) {
     let next = world.status.last_revision + i64::try_from(dice.roll(2)).unwrap();
-    let kind = match dice.roll(3) {
-        0 => ObjectKind::PodDisruptionBudget,
-        _ => ObjectKind::Deployment,
+    let object = match dice.roll(5) {
+        0 | 1 => ObjectRef::new(ObjectKind::PodDisruptionBudget, format!("order-r{next}")),
+        2 => ObjectRef::new(ObjectKind::Job, format!("order-r{next}-expand")),
+        _ => ObjectRef::new(ObjectKind::Deployment, format!("order-r{next}")),
     };
-    let object = ObjectRef::new(kind, format!("order-r{next}"));
     if fault == Fault::ObjectRefused {
         let at = world.now;
         world.observed.refused = vec![Refusal { object, at, message: "invalid".into() }];

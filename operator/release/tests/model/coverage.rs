@@ -8,10 +8,12 @@ use std::{
 };
 
 use shop_crds::{Reason, status::Phase};
+use shop_release::JobState;
 
 use crate::{
-    actions::Fault,
+    faults::Fault,
     operator::Operator,
+    reasons::Reached,
     world::{
         World,
         check::{CHECKED, Holds, Invariant, holds},
@@ -27,8 +29,8 @@ pub(crate) struct Coverage {
     checked: [u64; 6],
     states: HashSet<u64>,
     faults: BTreeMap<(&'static str, Fault), u64>,
-    /// Reasons that were told as events.
-    told: BTreeSet<Reason>,
+    /// Reasons that were given anywhere: in conditions, events, answers to decisions.
+    reached: Reached,
     /// Reasons that something was waited for, and in which phases.
     blocked: BTreeMap<Reason, BTreeSet<&'static str>>,
     rested: BTreeMap<Option<Reason>, u64>,
@@ -40,11 +42,14 @@ impl Coverage {
     }
 
     pub(crate) fn told(&mut self, reasons: &[Reason]) {
-        self.told.extend(reasons);
+        self.reached.told(reasons);
     }
 
-    pub(crate) fn rested(&mut self, on: Option<Reason>) {
-        *self.rested.entry(on).or_default() += 1;
+    /// Where a walk ended, with the answers that decisions got.
+    pub(crate) fn rested(&mut self, world: &World) {
+        *self.rested.entry(world.blocked()).or_default() += 1;
+        let answers = world.observed.decisions.iter().filter_map(|one| one.status.as_ref()?.reason);
+        self.reached.told(&answers.collect::<Vec<_>>());
     }
 
     /// Notes the state, and checks what must hold in each.
@@ -53,6 +58,7 @@ impl Coverage {
         if let Some(blocked) = &world.status.blocked {
             self.blocked.entry(blocked.reason).or_default().insert(world.phase().as_str());
         }
+        self.reached.state(&world.status);
         says_why(world)?;
         keeps_the_way_back(world)?;
         bounded(world)?;
@@ -77,7 +83,7 @@ impl Coverage {
         self.checked.iter_mut().zip(other.checked).for_each(|(all, one)| *all += one);
         self.states.extend(other.states);
         other.faults.into_iter().for_each(|(key, count)| *self.faults.entry(key).or_default() += count);
-        self.told.extend(other.told);
+        self.reached.add(other.reached);
         other
             .blocked
             .into_iter()
@@ -93,11 +99,14 @@ impl Coverage {
         }
         let missed: Vec<(&str, Fault)> = Phase::ALL
             .iter()
-            .flat_map(|phase| Fault::ALL.map(|fault| (phase.as_str(), fault)))
+            .flat_map(|phase| Fault::ALL.iter().map(|fault| (phase.as_str(), *fault)))
             .filter(|cell| !self.faults.contains_key(cell))
             .collect();
         assert!(missed.is_empty(), "never happened: {missed:?}");
         assert!(self.checked.iter().all(|count| *count > 500), "{:?}", self.checked);
+        if steps >= 1_000_000 {
+            self.reached.assert_complete();
+        }
     }
 }
 
@@ -162,6 +171,12 @@ fn fingerprint(world: &World, operators: &[Operator]) -> u64 {
             .hash(&mut hash);
         (release.step, release.weight, release.straight).hash(&mut hash);
         release.failing.as_ref().map(|failing| failing.reason).hash(&mut hash);
+        release.analysis.as_ref().map(|one| (one.stage.as_str(), one.step, one.outcome)).hash(&mut hash);
+        let gates = release.gates.as_ref();
+        gates
+            .map(|one| (one.freeze.is_some(), one.confirm.as_ref().map(|gate| gate.confirmed)))
+            .hash(&mut hash);
+        (release.force, release.paused.is_some(), release.approvals.len()).hash(&mut hash);
         release
             .aborting
             .as_ref()
@@ -169,7 +184,8 @@ fn fingerprint(world: &World, operators: &[Operator]) -> u64 {
             .hash(&mut hash);
     }
     for state in &status.revisions {
-        (last - state.number, state.proven, state.barred).hash(&mut hash);
+        (last - state.number, state.proven, state.barred, state.expanded).hash(&mut hash);
+        state.contract.as_ref().map(|run| run.state as u8).hash(&mut hash);
     }
     let observed = &world.observed;
     for (kind, service) in &observed.services {
@@ -183,6 +199,10 @@ fn fingerprint(world: &World, operators: &[Operator]) -> u64 {
     for config in &observed.configs {
         let to = config.document.as_ref().and_then(|document| document.hand_off.as_ref());
         (last - config.revision, to.map(|to| last - to.to_revision)).hash(&mut hash);
+    }
+    for job in &observed.jobs {
+        (last - job.revision, job.state == JobState::Running, job.state == JobState::Succeeded)
+            .hash(&mut hash);
     }
     for operator in operators {
         operator.progress().hash(&mut hash);
@@ -204,7 +224,7 @@ impl fmt::Display for Coverage {
         let cells = Phase::ALL.len() * Fault::ALL.len();
         writeln!(out, "  faults in phases: {} of {cells}", self.faults.len())?;
         writeln!(out, "  waited for: {:?}", self.blocked)?;
-        writeln!(out, "  told: {:?}", self.told)?;
+        writeln!(out, "{}", self.reached)?;
         writeln!(out, "  rested: {:?}", self.rested)
     }
 }

@@ -5,12 +5,18 @@ use std::{collections::BTreeMap, mem};
 
 use jiff::{SignedDuration, Timestamp};
 use shop_crds::{Reason, ShopServiceStatus, status::Phase};
-use shop_release::{ObjectRef, Observed, Refusal, ServiceKind, SidecarView, Subject, Write, plan};
+use shop_release::{ObjectRef, Observed, Question, Refusal, ServiceKind, SidecarView, Subject, Write, plan};
 
-use crate::world::{
-    World,
-    check::{Holds, Invariant, Sight, holds},
+use crate::{
+    outside::Outside,
+    world::{
+        Dice, World,
+        check::{Holds, Invariant, Sight, holds},
+    },
 };
+
+/// Answers and open questions that an operator keeps.
+const ANSWERS: usize = 40;
 
 /// What is watched apart from each other: each may lag by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +32,11 @@ pub(crate) enum Watch {
     Decisions,
     Sources,
     Jobs,
+    Policies,
 }
 
 impl Watch {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Subject,
         Self::Revisions,
         Self::Deployments,
@@ -41,6 +48,7 @@ impl Watch {
         Self::Decisions,
         Self::Sources,
         Self::Jobs,
+        Self::Policies,
     ];
 
     /// Where a write shows up.
@@ -78,7 +86,7 @@ pub(crate) enum Answer {
     Fine,
     /// 409, 429 or 500: nothing is written.
     Failed,
-    /// The write is made, and its answer lost.
+    /// The write is made, and its answer lost: the plan ends, and the next one is made when what came of the write is shown.
     Lost,
 }
 
@@ -114,9 +122,13 @@ pub(crate) struct Operator {
     shown: [u64; Watch::ALL.len()],
     own: [u64; Watch::ALL.len()],
     known: BTreeMap<String, SidecarView>,
+    /// Questions that are open.
+    asked: Vec<Question>,
     doing: Option<Doing>,
     /// What the last whole plan asked for.
     pub(crate) requeue: Option<std::time::Duration>,
+    /// Whether its last plan waits for an answer.
+    pub(crate) asks: bool,
     /// Whether its last plan had nothing to write.
     pub(crate) idle: bool,
 }
@@ -132,8 +144,10 @@ impl Operator {
             shown: [0; Watch::ALL.len()],
             own: [0; Watch::ALL.len()],
             known: BTreeMap::new(),
+            asked: Vec::new(),
             doing: None,
             requeue: None,
+            asks: false,
             idle: false,
         };
         new.see_all(world);
@@ -177,6 +191,7 @@ impl Operator {
             Watch::Services => seen.services.clone_from(&is.services),
             Watch::Configs => seen.configs.clone_from(&is.configs),
             Watch::Jobs => seen.jobs.clone_from(&is.jobs),
+            Watch::Policies => seen.policies.clone_from(&is.policies),
             Watch::Budgets => seen.budgets.clone_from(&is.budgets),
             Watch::Decisions => seen.decisions.clone_from(&is.decisions),
             Watch::Sources => {
@@ -204,6 +219,35 @@ impl Operator {
         }
     }
 
+    /// Whom it asked may answer, and its sidecars tell what they counted.
+    pub(crate) fn hear(&mut self, world: &World, outside: &Outside, dice: &mut Dice) {
+        let now = self.now(world);
+        let answers = &mut self.observed.answers;
+        self.asked.retain(|question| match outside.answer(dice, question, now) {
+            None => true,
+            Some(answer) => {
+                answers.push(answer);
+                false
+            }
+        });
+        answers.drain(..answers.len().saturating_sub(ANSWERS));
+        self.observed.tallies = outside.counted(dice, &self.subject.spec, &self.status, now);
+    }
+
+    /// A question that is open, or was answered, is not asked again.
+    fn ask(&mut self, question: &Question) {
+        if self.is_known(question) {
+            return;
+        }
+        self.asked.push(question.clone());
+        self.asked.drain(..self.asked.len().saturating_sub(ANSWERS));
+    }
+
+    fn is_known(&self, question: &Question) -> bool {
+        self.asked.iter().any(|asked| asked.id == question.id)
+            || self.observed.answers.iter().any(|answer| answer.id == question.id)
+    }
+
     /// Whether the caches show everything that this operator wrote.
     pub(crate) fn sees_own(&self) -> bool {
         self.shown.iter().zip(&self.own).all(|(shown, own)| shown >= own)
@@ -222,13 +266,18 @@ impl Operator {
             let again = plan(&self.subject, &self.observed, &self.status, now);
             holds(made == again, Invariant::Converges, || "a plan is a function of its arguments".into())?;
         }
-        let sight = Sight::new(&self.subject, &self.observed, &self.status, &made.status);
+        let sight = Sight::new(&self.subject, &self.observed, &self.status, &made.status).at(now);
         let fresh = self.shown.iter().all(|shown| *shown == world.version);
         let stamped = self.status.leader_epoch == self.epoch && sight.back;
         let open = fresh && stamped && way_back_is_open(&self.status, &sight, now);
         let reasons = made.events.iter().map(|event| event.reason).collect();
-        self.idle = made.status == self.status && made.writes.is_empty();
+        let nothing = |write: &Write| matches!(write, Write::Ask(question) if self.is_known(question));
+        self.idle = made.status == self.status && made.writes.iter().all(nothing);
         self.requeue = made.requeue;
+        let answered =
+            |question: &Question| self.observed.answers.iter().any(|answer| answer.id == question.id);
+        let asks = |write: &Write| matches!(write, Write::Ask(question) if !answered(question));
+        self.asks = made.writes.iter().any(asks);
         if self.idle {
             return Ok(reasons);
         }
@@ -250,7 +299,7 @@ impl Operator {
     ) -> Result<Did, crate::world::check::Violation> {
         let Some(mut doing) = self.doing.take() else { return Ok(Did::default()) };
         let mut did = Did::default();
-        let before = users(world);
+        let (selects, runs, _) = users(world);
         if let Some(status) = doing.status.take() {
             did.wrote = true;
             did.failed = !self.write_status(world, *status, &doing, answer)?;
@@ -258,7 +307,7 @@ impl Operator {
             did.wrote = true;
             did.failed = !self.write(world, &write, &mut doing, answer)?;
         }
-        never_emptied(world, &doing, before)?;
+        never_emptied(world, &doing, (selects, runs))?;
         if did.failed {
             return Ok(did);
         }
@@ -283,11 +332,8 @@ impl Operator {
         }
         world.check_status(&doing.sight, &status)?;
         world.take_status(status);
-        if answer == Answer::Lost {
-            return Ok(false);
-        }
         self.own[Watch::Subject as usize] = world.version;
-        Ok(true)
+        Ok(answer != Answer::Lost)
     }
 
     fn write(
@@ -307,6 +353,10 @@ impl Operator {
         {
             return Ok(false);
         }
+        if let Write::Ask(question) = write {
+            self.ask(question);
+            return Ok(true);
+        }
         if let Write::PushDocument { pods, .. } | Write::PushEndpoints { pods, .. } = write {
             let uids: Vec<String> = pods.iter().map(|pod| pod.uid.clone()).collect();
             self.push(world, write, &uids, answer);
@@ -325,13 +375,10 @@ impl Operator {
             // The answer to a dry run is this operator's own.
             self.observed.checked.clone_from(&world.observed.checked);
         }
-        if answer == Answer::Lost {
-            return Ok(false);
-        }
         if let Some(watch) = Watch::of(write) {
             self.own[watch as usize] = world.version;
         }
-        Ok(true)
+        Ok(answer != Answer::Lost)
     }
 
     /// Whether the API server takes this object at all.
@@ -382,6 +429,13 @@ impl Operator {
         self.doing.as_ref().map(|doing| (doing.status.is_some(), doing.writes.len()))
     }
 
+    /// What it does next.
+    pub(crate) fn next(&self) -> String {
+        let Some(doing) = &self.doing else { return "looks and plans".to_owned() };
+        let status = doing.status.as_ref().map(|status| format!("status {:?}", status.phase));
+        status.unwrap_or_else(|| format!("{:?}", doing.writes.front()))
+    }
+
     /// Whether its next write scales a revision to zero.
     pub(crate) fn empties(&self) -> bool {
         let next =
@@ -421,13 +475,13 @@ fn returned(world: &World, doing: &Doing) -> Holds {
     })
 }
 
-/// What the users' Service selects, and whether that has pods to be, by the Deployment.
-fn users(world: &World) -> (Option<i64>, bool) {
+/// What the users' Service selects, whether that has pods to be, by the Deployment, and whether a stranger says so.
+fn users(world: &World) -> (Option<i64>, bool, bool) {
     let observed = &world.observed;
     let service = observed.services.get(&ServiceKind::Users).filter(|one| !one.drifted);
     let selects = service.and_then(|one| one.selects);
     let of = |revision| observed.deployments.iter().find(|one| Some(one.revision) == revision);
-    (selects, of(selects).is_some_and(|one| one.replicas > 0 || one.drifted))
+    (selects, of(selects).is_some_and(|one| one.replicas > 0), of(selects).is_some_and(|one| one.drifted))
 }
 
 /// A write of ours takes no pods from the users, and sends them to no revision that is scaled to zero.
@@ -437,7 +491,7 @@ fn never_emptied(world: &World, doing: &Doing, before: (Option<i64>, bool)) -> H
         return Ok(());
     }
     let after = users(world);
-    holds(!before.1 || after.1 || doing.sight.wanted == 0, Invariant::InUse, || {
+    holds(!before.1 || after.1 || after.2 || doing.sight.wanted == 0, Invariant::InUse, || {
         format!("users had {before:?}, and now {after:?}: {}", world.describe())
     })
 }

@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::SignedDuration;
 use shop_crds::{DecisionOutcome, Reason, Verb, service::release::Promote, status::Phase};
-use shop_release::{Source, SourceKind, SourceState};
+use shop_release::{JobState, Source, SourceKind, SourceState};
 
 use crate::{
-    actions::{Fault, happen},
+    actions::happen,
     coverage::Coverage,
+    faults::Fault,
     operator::{Answer, Operator, Watch},
+    outside::{Load, Outside},
+    policies,
     world::{
         Dice, World,
         check::{Holds, Invariant, holds},
-        spec,
+        spec, steps,
     },
 };
 
@@ -32,9 +35,19 @@ pub(crate) struct Walk {
     pub(crate) operators: Vec<Operator>,
     pub(crate) coverage: Coverage,
     dice: Dice,
+    outside: Outside,
     late: bool,
     seed: u64,
     trace: Vec<String>,
+    /// Whether every step is told as it is taken.
+    aloud: bool,
+}
+
+/// One walk by its seed, told step by step.
+pub(crate) fn again(seed: u64, first: u64, of: u64) {
+    let mut walk = Walk::new(seed, Coverage::default());
+    walk.aloud = true;
+    walk.whole(seed.wrapping_sub(first) / of);
 }
 
 /// Walks of one of `of` parts of all seeds, until so many steps are explored.
@@ -66,8 +79,17 @@ impl Walk {
         });
         world.linger = i64::try_from(dice.roll(20)).unwrap();
         let skew = SignedDuration::from_millis(i64::try_from(dice.roll(2_000)).unwrap() - 1_000);
+        if dice.one_in(3) {
+            for fault in [Fault::AnalysisPolicy, Fault::ConfirmPolicy, Fault::JobsPolicy] {
+                policies::change(&mut world, &mut dice, fault);
+            }
+        }
+        if dice.one_in(3) {
+            steps::change(&mut world, &mut dice, false);
+        }
         let operators = vec![Operator::new(&world, 1, skew)];
-        Self { world, operators, coverage, dice, late: false, seed, trace: Vec::new() }
+        let outside = Outside::well();
+        Self { world, operators, coverage, dice, outside, late: false, seed, trace: Vec::new(), aloud: false }
     }
 
     /// Led to a phase, a fault there, a storm, and rest.
@@ -171,6 +193,9 @@ impl Walk {
 
     fn act(&mut self, which: usize, answer: Answer, fresh: bool) {
         let mut operator = self.operators.remove(which);
+        if self.aloud {
+            println!("{which} {}", operator.next());
+        }
         let result = if operator.busy() {
             let went = operator.go_on(&mut self.world, answer);
             went.map(|did| self.coverage.writes += u64::from(did.wrote))
@@ -201,6 +226,10 @@ impl Walk {
         let endpoints = self.late.then(|| self.world.observed.endpoints.clone());
         self.world.now += SignedDuration::from_millis(millis);
         self.world.run_pods();
+        self.outside.end_jobs(&mut self.world, &mut self.dice);
+        for operator in &mut self.operators {
+            operator.hear(&self.world, &self.outside, &mut self.dice);
+        }
         if let Some(endpoints) = endpoints {
             self.world.observed.endpoints = endpoints;
         }
@@ -250,6 +279,8 @@ impl Walk {
                 let most = SignedDuration::from_secs(60);
                 operator.skew = skew.clamp(-most, most);
             }
+            Fault::OthersSay => self.outside.change(&mut self.dice),
+            Fault::Load => self.outside.load = Load::any(&mut self.dice),
             Fault::EndpointsLate => self.late = !self.late,
             Fault::StatusLost => {
                 happen(&mut self.world, &mut self.dice, fault);
@@ -293,6 +324,9 @@ impl Walk {
             self.trace.remove(0);
         }
         let text = format!("{what} [{:?} v{}]", self.world.phase(), self.world.version);
+        if self.aloud {
+            println!("{text}");
+        }
         self.trace.push(text);
         let result = result.and_then(|()| self.coverage.state(&self.world, &self.operators));
         if let Err(violation) = result {
@@ -310,7 +344,7 @@ impl Walk {
         self.world.observed.refused.clear();
         self.world.observed.taken.clear();
         for source in &mut self.world.observed.sources {
-            if !matches!(source.state, SourceState::Found { .. }) {
+            if !matches!(source.state, SourceState::Found { bytes: 5, .. }) {
                 source.state = SourceState::Found { hash: "content-1".into(), bytes: 5 };
             }
         }
@@ -318,6 +352,8 @@ impl Walk {
             pod.image_id = pod.image_id.take().filter(|id| !id.ends_with("sha256:other"));
         }
         happen(&mut self.world, &mut self.dice, Fault::Recovery);
+        policies::calm(&mut self.world);
+        self.outside = Outside::settled(&mut self.dice);
         self.stepped("faults stop", Ok(()));
     }
 
@@ -338,7 +374,8 @@ impl Walk {
             self.work(Answer::Fine, true);
             quiet += 1;
             let requeue = self.leader().requeue;
-            if quiet > 5 && requeue.is_none() {
+            let runs = self.world.observed.jobs.iter().any(|job| job.state == JobState::Running);
+            if quiet > 5 && requeue.is_none() && !runs && !self.leader().asks {
                 return self.rests();
             }
             let wait = requeue.map_or(3_000, |wait| i64::try_from(wait.as_millis()).unwrap());
@@ -367,7 +404,12 @@ impl Walk {
                 steps || world.subject.release().promote == Promote::Manual
             }
             Some(Reason::OnHold | Reason::Paused | Reason::StateUnknown) => true,
-            Some(Reason::CrashLoop | Reason::WaitingForPods | Reason::ImagePullFailed) => first,
+            Some(Reason::AnalysisInconclusive | Reason::AnalysisError) => !world.stable(),
+            Some(Reason::ContractDone) => world.phase() == Phase::Verifying,
+            Some(Reason::ContractFailed | Reason::RestartFailed) => world.stable(),
+            Some(
+                Reason::CrashLoop | Reason::WaitingForPods | Reason::ImagePullFailed | Reason::ExpandFailed,
+            ) => first,
             // The moved tag was seen first.
             Some(Reason::ImageChanged) => {
                 world.status.revisions.iter().any(|one| one.digest.as_deref() == Some("sha256:other"))
@@ -379,11 +421,12 @@ impl Walk {
         let alone = running.map(|one| one.revision).eq([world.active()]) || world.subject.spec.replicas == 0;
         let open = world.observed.decisions.iter().any(|one| {
             let outcome = one.status.as_ref().and_then(|status| status.outcome);
-            !matches!(outcome, Some(DecisionOutcome::Done | DecisionOutcome::Refused))
+            let restarts = one.spec.verb == Verb::Restart && world.status.restart.is_some();
+            !(restarts || matches!(outcome, Some(DecisionOutcome::Done | DecisionOutcome::Refused)))
         });
         let unknown = world.blocked() == Some(Reason::StateUnknown);
         let fine = fine && (!world.stable() || unknown || (alone && !open));
-        self.coverage.rested(world.blocked());
+        self.coverage.rested(world);
         let rests = holds(fine, Invariant::Converges, || format!("it rests badly: {}", world.describe()));
         self.stepped("rests", rests);
         self.pass_time(3_600_000);

@@ -82,10 +82,9 @@ fn a_struck_off_revision_that_runs_again_does_not_keep_the_old_one() {
     assert_eq!((world.active(), size(&world, 1)), (3, 0));
 }
 
-/// A first revision whose pods could never be made is nothing to go back to.
-#[test]
-fn a_first_revision_without_pods_gives_way() {
-    let mut world = World::new(spec("good-1", 1));
+/// A first revision that is stored, and whose config changes before it is copied: its pods can never be made.
+fn unmade(replicas: i32) -> World {
+    let mut world = World::new(spec("good-1", replicas));
     let source = |hash: &str| Source {
         kind: SourceKind::ConfigMap,
         name: "settings".into(),
@@ -97,14 +96,30 @@ fn a_first_revision_without_pods_gives_way() {
     });
     world.operate();
     world.pass(3_000);
-    // The ControllerRevision is stored, then the source changes before it is copied.
     world.operate_with(0, Some(2), None);
     assert_eq!((world.observed.revisions.len(), world.observed.snapshots.len()), (1, 0));
     world.observed.sources = vec![source("2")];
     world.bump();
+    world
+}
+
+/// A first revision whose pods could never be made is nothing to go back to.
+#[test]
+fn a_first_revision_without_pods_gives_way() {
+    let mut world = unmade(1);
     world.run_until(60, |world| world.status.release.as_ref().is_some_and(|release| release.to == 2));
     assert_eq!(world.status.release.as_ref().unwrap().from, None, "there is nobody to go back to");
     world.run_until(60, |world| world.stable() && world.active() == 2);
+}
+
+/// Nor is it one that serves because no pods are wanted.
+#[test]
+fn a_first_revision_that_cannot_be_made_does_not_serve_with_no_pods_either() {
+    let mut world = unmade(0);
+    world.run_until(60, |world| world.stable() && world.active() == 2);
+    assert!(!world.status.revisions[0].proven, "{}", world.describe());
+    world.apply(|spec| spec.replicas = 2);
+    world.run_until(60, |world| world.status.ready.as_deref() == Some("2/2"));
 }
 
 /// Users that a stranger sent to the old revision, which is kept warm at its old size, come back to the size that is wanted now.
@@ -122,4 +137,58 @@ fn users_come_back_from_a_larger_old_revision() {
     let service = world.observed.services.get_mut(&ServiceKind::Users).unwrap();
     (service.selects, service.drifted, service.resource_version) = (Some(1), true, version);
     world.run_until(2, |world| users(world) == Some(2));
+}
+
+/// Where the first revision never had pods, the next one waits for its expand Job with the Services still at the first: nobody
+/// loses anything when they move, and the Job is run.
+#[test]
+fn a_second_first_revision_is_not_kept_from_its_expand_job() {
+    let mut world = World::new(spec("good-1", 2));
+    world.release(|release| {
+        release.jobs = Some(serde_json::from_str(r#"{"expand": {}}"#).unwrap());
+    });
+    world.observed.refused = vec![Refusal {
+        object: ObjectRef::new(ObjectKind::Deployment, "order-r1"),
+        at: world.now,
+        message: "invalid".into(),
+    }];
+    world.run(5);
+    // The Services were made when the Deployment was refused only later.
+    for kind in ServiceKind::ALL {
+        let write = shop_release::Write::WriteService { service: kind, selects: 1, replaces: None };
+        world.write(&write).unwrap();
+    }
+    world.image("good-2");
+    world.observed.refused.clear();
+    world.run_until(60, |world| world.observed.jobs.iter().any(|job| job.name == "order-r2-expand"));
+    assert!(!world.events.iter().any(|event| event.reason == Reason::WriteWithheld));
+}
+
+/// Where the old revision has no ready pods, the switch comes before any request was handed over: not to a candidate that has lost
+/// its own pods meanwhile.
+#[test]
+fn nothing_is_handed_over_to_a_candidate_without_pods() {
+    let sicken = |world: &mut World, revision: i64| {
+        let all = world.observed.pods.iter().filter(|pod| pod.revision == revision);
+        let all: Vec<String> = all.map(|pod| pod.uid.clone()).collect();
+        world.sick.extend(all);
+        world.pass(100);
+    };
+    let mut world = running(3);
+    world.image("good-2");
+    world.run_until(60, |world| world.phase() == Phase::Scaling);
+    world.decide(Verb::Pause, 2);
+    world.run(10);
+    sicken(&mut world, 1);
+    world.decide(Verb::Resume, 2);
+    // It crashes once the status is written.
+    world.operate_with(0, Some(1), None);
+    assert_eq!(world.phase(), Phase::Switching);
+    sicken(&mut world, 2);
+    let handed = |world: &World| {
+        let config = world.observed.configs.iter().find(|one| one.revision == 1);
+        config.and_then(|one| one.document.as_ref()?.hand_off.clone()).map(|hand_off| hand_off.share)
+    };
+    world.run(2);
+    assert_eq!((handed(&world), users(&world)), (None, Some(1)));
 }

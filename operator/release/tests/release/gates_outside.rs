@@ -196,6 +196,10 @@ fn the_contract_job_comes_after_the_last_old_pod_and_bars_the_way_back() {
     ends(&mut world, "order-r2-contract", JobState::Failed("exit code 1".into()));
     world.run(5);
     assert_eq!((world.blocked(), users(&world)), (Some(Reason::ContractFailed), Some(2)));
+    // It may have done half of its work.
+    let back = world.decide(Verb::Rollback, 2);
+    world.run(2);
+    assert_eq!(world.outcome(&back), (Some(DecisionOutcome::Refused), Some(Reason::ContractDone)));
     let retry = world.decide(Verb::Retry, 2);
     world.run_until(5, |world| world.observed.jobs.iter().any(|job| job.state == JobState::Running));
     assert_eq!(world.outcome(&retry).0, Some(DecisionOutcome::Done));

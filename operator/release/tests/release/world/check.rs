@@ -1,15 +1,17 @@
 //! What must always hold (design, section 8), checked at every write in its own words: the stories and the model check ask the
 //! same questions.
 
+mod gates;
+
 use std::{cell::RefCell, collections::BTreeMap, fmt};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use shop_crds::{
     ShopServiceStatus, Verb,
     service::release::{Promote, Release},
     status::{Phase, ReleaseState},
 };
-use shop_release::{Decision, ObjectKind, Observed, ServiceKind, Subject, Write};
+use shop_release::{Decision, JobState, ObjectKind, Observed, Policy, ServiceKind, Subject, Write};
 
 use super::World;
 
@@ -85,6 +87,15 @@ pub(crate) struct Sight {
     stopping: bool,
     /// Pods by revision, terminating ones too.
     pods: BTreeMap<i64, i32>,
+    /// When, by the operator's clock.
+    now: Timestamp,
+    policies: Vec<Policy>,
+    /// Questions that were answered with 200, 201 or 202.
+    yes: Vec<String>,
+    /// Jobs, and whether they succeeded.
+    jobs: Vec<(String, bool)>,
+    /// What each revision's sidecars hand over, in parts of 10,000.
+    handed: BTreeMap<i64, i64>,
 }
 
 impl Sight {
@@ -117,7 +128,32 @@ impl Sight {
             ready,
             sizes: observed.deployments.iter().map(|one| (one.revision, one.replicas)).collect(),
             decisions: observed.decisions.clone(),
+            now: Timestamp::UNIX_EPOCH,
+            policies: observed.policies.clone(),
+            yes: observed
+                .answers
+                .iter()
+                .filter(|one| one.outcome.as_ref().is_ok_and(|value| (200..=202).contains(&value.status)))
+                .map(|one| one.id.clone())
+                .collect(),
+            jobs: observed
+                .jobs
+                .iter()
+                .map(|one| (one.name.clone(), one.state == JobState::Succeeded))
+                .collect(),
+            handed: observed
+                .configs
+                .iter()
+                .filter_map(|one| {
+                    Some((one.revision, i64::from(one.document.as_ref()?.hand_off.as_ref()?.share)))
+                })
+                .collect(),
         }
+    }
+
+    /// Planned then, by the operator's clock.
+    pub(crate) fn at(self, now: Timestamp) -> Self {
+        Self { now, ..self }
     }
 
     /// Whether this person decided so about the revision.
@@ -193,7 +229,8 @@ impl World {
                 format!("revision {} got other inputs", revision.number)
             })?;
         }
-        self.check_decided(sight, next)
+        self.check_decided(sight, next)?;
+        self.check_gates(sight, next)
     }
 
     /// What decisions did in a status that is about to be written.
@@ -282,8 +319,15 @@ impl World {
                 if lowers && *replicas < sight.wanted && !stops {
                     self.check_unused(*revision, *replicas > 0)?;
                 }
-                if *replicas > 0 && !sight.replaced { self.check_ground(*revision) } else { Ok(()) }
+                if *replicas == 0 || sight.replaced {
+                    return Ok(());
+                }
+                if found.is_none_or(|found| found.replicas == 0) {
+                    self.check_expanded(sight, *revision)?;
+                }
+                self.check_ground(*revision)
             }
+            Write::CreateJob { name, revision, .. } => self.check_job(sight, name, *revision),
             Write::Delete { object, .. } => {
                 holds(object.kind != ObjectKind::Service, Invariant::InUse, || {
                     "a Service is deleted".into()

@@ -274,7 +274,7 @@ impl World {
         let again = plan(&read.subject, &read.observed, &read.status, clock);
         assert_eq!(made, again, "a plan is a function of its arguments");
         let mut pass = Pass { planned: Some(made.clone()), ..Pass::default() };
-        let sight = Sight::new(&read.subject, &read.observed, &read.status, &made.status);
+        let sight = Sight::new(&read.subject, &read.observed, &read.status, &made.status).at(self.now);
         let stop = |number: usize| (crash == Some(number), fails == Some(number));
         if made.status != read.status {
             match stop(0) {
@@ -398,12 +398,15 @@ impl World {
             })
             .collect();
         format!(
-            "at {} status {status}\nservices {:?}\ndeployments {:?}\npods {pods:#?}\nconfigs {:?}\nendpoints {:?}",
+            "at {} status {status}\nservices {:?}\ndeployments {:?}\npods {pods:#?}\nconfigs {:?}\nendpoints {:?}\njobs {:?}\nopen decisions {}\nrelease {}",
             self.now,
             self.observed.services,
             self.observed.deployments,
             self.observed.configs,
-            self.observed.endpoints
+            self.observed.endpoints,
+            self.observed.jobs,
+            self.observed.decisions.iter().filter(|one| one.status.is_none()).count(),
+            serde_json::to_string(&self.subject.spec.release).unwrap()
         )
     }
 }

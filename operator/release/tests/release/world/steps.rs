@@ -9,10 +9,11 @@ use super::{Dice, World};
 fn canary(dice: &mut Dice, manual: bool) -> Canary {
     let count = dice.roll(5) + 1;
     let steps: Vec<serde_json::Value> = (0..count)
-        .map(|_| match dice.roll(5) {
+        .map(|_| match dice.roll(6) {
             0 => json!({"replicas": format!("{}%", dice.roll(101))}),
             1 if manual && dice.one_in(3) => json!({"pause": "manual"}),
             1 => json!({"pause": format!("{}s", dice.roll(20))}),
+            5 => json!({"analysis": {}}),
             2 => json!({"weight": format!("0.{}%", dice.roll(100))}),
             _ => json!({"weight": format!("{}%", dice.roll(101))}),
         })
