@@ -51,19 +51,7 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
                 world.apply(|spec| (spec.image, spec.port) = (image, port));
             }
         }
-        Fault::ConfigChanged | Fault::ConfigMissing => {
-            let hash = format!("content-{}", dice.roll(3));
-            for source in &mut world.observed.sources {
-                source.state = match fault {
-                    Fault::ConfigMissing if dice.one_in(2) => SourceState::Missing,
-                    Fault::ConfigMissing if dice.one_in(2) => {
-                        SourceState::Found { hash: hash.clone(), bytes: 2_000_000 }
-                    }
-                    Fault::ConfigMissing => SourceState::Unreadable("forbidden".into()),
-                    _ => SourceState::Found { hash: hash.clone(), bytes: 5 },
-                };
-            }
-        }
+        Fault::ConfigChanged | Fault::ConfigMissing => change_sources(world, dice, fault),
         Fault::Replicas => world.apply(|spec| spec.replicas = i32::try_from(dice.roll(4)).unwrap() + 1),
         Fault::ScaledToZero => world.apply(|spec| spec.replicas = 0),
         Fault::PromotePolicy => world.release(|release| {
@@ -103,7 +91,7 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
         Fault::Restart => drop(world.decide(Verb::Restart, world.active().max(1))),
         Fault::Flood => (0..110).for_each(|_| drop(world.decide(Verb::Promote, to + 90))),
         Fault::AnalysisPolicy | Fault::ConfirmPolicy | Fault::JobsPolicy | Fault::Freeze | Fault::Overlay => {
-            policies::change(world, dice, fault)
+            policies::change(world, dice, fault);
         }
         Fault::JobGone => {
             let count = world.observed.jobs.len();
@@ -128,6 +116,21 @@ pub(crate) fn happen(world: &mut World, dice: &mut Dice, fault: Fault) {
         _ => {}
     }
     world.bump();
+}
+
+/// What the spec names is changed, gone, unreadable or too large.
+fn change_sources(world: &mut World, dice: &mut Dice, fault: Fault) {
+    let hash = format!("content-{}", dice.roll(3));
+    for source in &mut world.observed.sources {
+        source.state = match fault {
+            Fault::ConfigMissing if dice.one_in(2) => SourceState::Missing,
+            Fault::ConfigMissing if dice.one_in(2) => {
+                SourceState::Found { hash: hash.clone(), bytes: 2_000_000 }
+            }
+            Fault::ConfigMissing => SourceState::Unreadable("forbidden".into()),
+            _ => SourceState::Found { hash: hash.clone(), bytes: 5 },
+        };
+    }
 }
 
 /// Pods and sidecars get well.

@@ -85,16 +85,19 @@ impl Outside {
     /// The answer to a question, if it comes now.
     pub(crate) fn answer(&self, dice: &mut Dice, question: &Question, at: Timestamp) -> Option<Answer> {
         let say = if question.id.starts_with("confirm-") { self.confirm } else { self.checks };
-        let outcome = match (say.now(dice)?, &question.ask) {
+        let value = match (say.now(dice)?, &question.ask) {
             (true, Ask::Http { json_path: None, .. }) => value([200, 201, 202][dice.below(3)], None, "fine"),
             (true, _) => value(200, Some(0.0), "ok"),
-            (false, _) if dice.one_in(4) => Err("connection refused".to_owned()),
+            (false, _) if dice.one_in(4) => {
+                let outcome = Err("connection refused".to_owned());
+                return Some(Answer { id: question.id.clone(), at, outcome });
+            }
             (false, Ask::Http { json_path: None, .. }) => {
                 value([302, 403, 412, 429, 500][dice.below(5)], None, &"no ".repeat(MAX_TEXT / 3))
             }
             (false, _) => value(200, [None, Some(1.0)][dice.below(2)], "bad"),
         };
-        Some(Answer { id: question.id.clone(), at, outcome })
+        Some(Answer { id: question.id.clone(), at, outcome: Ok(value) })
     }
 
     /// Jobs that end now.
@@ -123,7 +126,7 @@ impl Outside {
         let passed = u64::try_from(now.duration_since(run).as_secs()).unwrap_or(0).min(1_000);
         let told = |share: u64| {
             let users = counters(passed * 50, share);
-            Reading { mirrored: users.clone(), users }
+            Reading { mirrored: users.clone(), users, ..Reading::default() }
         };
         let mut of = |revision: i64| {
             let own = revision == revisions[0];
@@ -142,8 +145,8 @@ impl Outside {
     }
 }
 
-fn value(status: u16, number: Option<f64>, text: &str) -> Result<AnswerValue, String> {
-    Ok(AnswerValue { status, number, text: text.to_owned() })
+fn value(status: u16, number: Option<f64>, text: &str) -> AnswerValue {
+    AnswerValue { status, number, text: text.to_owned() }
 }
 
 /// So many requests, of which this percentage fails and is slow.

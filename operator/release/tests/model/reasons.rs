@@ -8,6 +8,7 @@ use shop_crds::{Reason, ShopServiceStatus};
 const UNREACHED: &[(Reason, &str)] = &[
     (Reason::Adopted, "no service here begins with a Deployment of before: told in ../release/adopted.rs"),
     (Reason::AdoptionRefused, "as for Adopted"),
+    (Reason::Ejected, "as for Adopted: what was ejected is no ShopService any more"),
     (Reason::PolicyAccepted, "is said of a ShopPolicy, outside of releases"),
     (
         Reason::ServiceMissing,

@@ -397,7 +397,6 @@ impl Walk {
         let first = world.status.release.as_ref().is_some_and(|release| release.from.is_none());
         let fine = match world.blocked() {
             None => world.stable() && image == *wanted,
-            Some(Reason::NotTriedAgain) => world.stable(),
             Some(Reason::AwaitingPromotion) => {
                 // Or a step that waits for people.
                 let steps = world.status.release.as_ref().is_some_and(|release| release.step.is_some());
@@ -406,7 +405,7 @@ impl Walk {
             Some(Reason::OnHold | Reason::Paused | Reason::StateUnknown) => true,
             Some(Reason::AnalysisInconclusive | Reason::AnalysisError) => !world.stable(),
             Some(Reason::ContractDone) => world.phase() == Phase::Verifying,
-            Some(Reason::ContractFailed | Reason::RestartFailed) => world.stable(),
+            Some(Reason::NotTriedAgain | Reason::ContractFailed | Reason::RestartFailed) => world.stable(),
             Some(
                 Reason::CrashLoop | Reason::WaitingForPods | Reason::ImagePullFailed | Reason::ExpandFailed,
             ) => first,

@@ -94,6 +94,11 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
             "draft.status.stable = None",
         )],
     },
+    Mutation {
+        invariant: 2,
+        what: "an analysis that failed is passed over",
+        edits: &[edit("analysis/run.rs", "Effect::Fails(Reason::AnalysisFailed)", "Effect::Goes")],
+    },
     // 3: a decision moves the revision that it names and no other.
     Mutation {
         invariant: 3,
@@ -127,6 +132,39 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         invariant: 3,
         what: "users move without a new role epoch",
         edits: &[edit("phases.rs", "draft.status.role_epoch += 1", "()")],
+    },
+    Mutation {
+        invariant: 3,
+        what: "nobody looks at freeze windows",
+        edits: &[edit("gates.rs", "if is_exempt(release) { None } else { freeze(view) }", "None")],
+    },
+    Mutation {
+        invariant: 3,
+        what: "whatever the hook says is a yes",
+        edits: &[edit("gates/confirm.rs", "gate.answer.is_none()", "gate.answered_at.is_none()")],
+    },
+    Mutation {
+        invariant: 3,
+        what: "an analysis step is passed at once",
+        edits: &[edit("canary.rs", "analysis::lets_go(view, draft)", "true")],
+    },
+    Mutation {
+        invariant: 3,
+        what: "every promotion is one by force",
+        edits: &[edit(
+            "decisions/forward.rs",
+            "approvals.iter().all(|approval| approval.force)",
+            "!approvals.is_empty()",
+        )],
+    },
+    Mutation {
+        invariant: 3,
+        what: "a restart for another revision counts",
+        edits: &[edit(
+            "decisions/restart.rs",
+            "active(&draft.status) != Some(revision)",
+            "active(&draft.status).is_none()",
+        )],
     },
     // 4: nothing in use is scaled down or deleted.
     Mutation {
@@ -184,6 +222,15 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
                 "(lowers && !wish && false).then(|| self.used(*revision)).flatten()",
             ),
         ],
+    },
+    Mutation {
+        invariant: 4,
+        what: "the contract Job begins while old pods still stop",
+        edits: &[edit(
+            "gates/jobs.rs",
+            "view.observed.pods.iter().all(|pod| Some(pod.revision) == active)",
+            "true",
+        )],
     },
     // 5: once faults stop, it comes to rest, and then nothing is written.
     Mutation {
@@ -252,5 +299,19 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
             "draft.status.last_revision + 1",
             "draft.status.revisions.iter().map(|state| state.number).max().unwrap_or(0) + 1",
         )],
+    },
+    Mutation {
+        invariant: 6,
+        what: "an older revision comes back after a contract Job",
+        edits: &[edit(
+            "gates/jobs.rs",
+            "state.contract.as_ref().is_some_and(begun)",
+            "state.number < 0 && state.contract.as_ref().is_some_and(begun)",
+        )],
+    },
+    Mutation {
+        invariant: 6,
+        what: "pods start before the expand Job",
+        edits: &[edit("gates/jobs.rs", "!asked || done || runs", "!asked || done || runs || !done")],
     },
 ];

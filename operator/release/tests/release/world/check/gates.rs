@@ -41,9 +41,8 @@ impl Sight {
                     continue;
                 }
                 match is_open(window, self.now) {
-                    None => return true,
                     Some(open) if window.allow => (allows, allowed) = (true, allowed || open),
-                    Some(true) => return true,
+                    None | Some(true) => return true,
                     Some(false) => {}
                 }
             }
@@ -112,9 +111,11 @@ impl World {
         })?;
         let handed = release.from.and_then(|from| sight.handed.get(&from)).copied().unwrap_or(0);
         let rises = release.weight.unwrap_or(0) > before.weight.unwrap_or(0).max(handed);
+        // Where nothing runs twice the old revision is stopped before: all gates are.
         let moves = verified
             || rises
             || self.status.phase == Some(Phase::Scaling)
+                && !release.recreate
                 && is_past(next.phase, &[Phase::Scaling, Phase::Preparing, Phase::Verifying]);
         holds(!(moves && sight.frozen()), Invariant::Fenced, || {
             format!("users move to revision {} in a freeze window", release.to)
@@ -154,7 +155,7 @@ impl World {
         let forward =
             |release: &&ReleaseState| release.aborting.is_none() && !release.returning && !release.straight;
         // Later phases begin with pods that run: what is lost then is made good.
-        if release.filter(forward).is_none() || self.status.phase != Some(Phase::Preparing) {
+        if !release.as_ref().is_some_and(forward) || self.status.phase != Some(Phase::Preparing) {
             return Ok(());
         }
         let expanded = self.status.revisions.iter().any(|one| one.number == revision && one.expanded);
