@@ -1,14 +1,12 @@
 //! Handing requests over to another revision, and taking them.
 
-mod support;
-
 use std::net::SocketAddr;
 
+use crate::support::client::{Http1, Http2};
+use crate::support::{Keys, Pod, TestApp, document, text, to, until, within};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use shop_contract::Protocol;
-use support::client::{Http1, Http2};
-use support::{Keys, Pod, TestApp, document, text, to, until, within};
 
 /// An app that tells its name and whether it sees the hand-over header.
 async fn app(name: &'static str) -> TestApp {

@@ -1,15 +1,13 @@
 //! Copies of requests for another revision: the user's request must not notice.
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 
+use crate::support::client::{Http1, Http2};
+use crate::support::{Keys, Pod, TestApp, document, text, to, until, within};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use shop_contract::{Mirror, Protocol, Push, safe_methods};
-use support::client::{Http1, Http2};
-use support::{Keys, Pod, TestApp, document, text, to, until, within};
 
 /// What the candidate's app has seen: method, path, mark and body.
 type Seen = Arc<Mutex<Vec<String>>>;

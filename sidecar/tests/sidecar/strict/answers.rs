@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::exchange;
-use super::support::{Keys, Pod};
+use crate::support::{Keys, Pod};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;

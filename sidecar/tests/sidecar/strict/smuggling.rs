@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::support::{Keys, Pod};
 use super::{exchange, telling};
+use crate::support::{Keys, Pod};
 
 /// What is hidden.
 const EVIL: &str = "GET /evil HTTP/1.1\r\nhost: a\r\n\r\n";

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::support::{Keys, Pod};
 use super::{exchange, telling};
+use crate::support::{Keys, Pod};
 
 /// What must become of a request.
 enum Required {

@@ -1,12 +1,10 @@
 //! Which documents a sidecar accepts, and from whom.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::client::get;
+use crate::support::{Keys, Pod, TestApp, document, identity, to, until, write_document};
 use shop_contract::{Endpoints, Push, Role, document_hash};
-use support::client::get;
-use support::{Keys, Pod, TestApp, document, identity, to, until, write_document};
 use tempfile::TempDir;
 
 #[tokio::test]

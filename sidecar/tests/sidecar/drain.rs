@@ -1,14 +1,13 @@
 //! How a pod's traffic ends.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support;
+use crate::support::client::{Http1, Http2, get};
+use crate::support::{Keys, Pod, TestApp, document, until, within};
 use futures::StreamExt as _;
 use http::{Request, Response};
 use shop_sidecar::control;
-use support::client::{Http1, Http2, get};
-use support::{Keys, Pod, TestApp, document, until, within};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 async fn begin(pod: &Pod) {

@@ -1,14 +1,13 @@
 //! Which requests another revision answers: by what they carry, by who sent them, and by counting.
 
-mod support;
-
 use std::fmt::Write as _;
 
+use crate::support;
+use crate::support::client::{Http1, Http2};
+use crate::support::{Keys, Pod, TestApp, document, text, to, until, within};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use shop_contract::{HandOff, Match, Pair, Protocol, Sticky};
-use support::client::{Http1, Http2};
-use support::{Keys, Pod, TestApp, document, text, to, until, within};
 
 struct Two {
     old: Pod,

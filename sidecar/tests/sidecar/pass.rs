@@ -1,10 +1,11 @@
 //! What comes in goes out: HTTP/1.1, HTTP/2, gRPC, WebSocket, streams, and what is refused.
 
-mod support;
-
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
+use crate::support;
+use crate::support::client::{Http1, Http2, get};
+use crate::support::{Keys, Pod, TestApp, document, text, until, within};
 use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _};
@@ -12,8 +13,6 @@ use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use shop_contract::Protocol;
-use support::client::{Http1, Http2, get};
-use support::{Keys, Pod, TestApp, document, text, until, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::{self, Message};

@@ -3,9 +3,6 @@
 //! One row for each case: the bytes, and the answer that is required. What passes was read by an independent parser behind the
 //! sidecar, which must have seen the same request.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod answers;
 mod requests;
 mod smuggling;
@@ -14,9 +11,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::{TestApp, text, within};
 use http::Request;
 use http_body_util::BodyExt as _;
-use support::{TestApp, text, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -1,16 +1,15 @@
 //! What a pod tells of the requests it answered: the material of the operator's analysis.
 
-mod support;
-
 use std::convert::Infallible;
 
+use crate::support;
+use crate::support::client::{Http1, Http2};
+use crate::support::{Keys, Pod, TestApp, document, text, to, until, within};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use shop_contract::{Protocol, RevisionCounters};
-use support::client::{Http1, Http2};
-use support::{Keys, Pod, TestApp, document, text, to, until, within};
 
 async fn window(pod: &Pod) -> RevisionCounters {
     pod.stats().await.window.expect("this sidecar tells")

@@ -1,0 +1,11 @@
+//! The sidecar in its own process, between clients and apps of the test. One program: linking it takes longer than its tests.
+
+mod choice;
+mod config;
+mod counters;
+mod drain;
+mod hand_off;
+mod mirror;
+mod pass;
+mod strict;
+mod support;
