@@ -136,7 +136,12 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         invariant: 3,
         what: "nobody looks at freeze windows",
-        edits: &[edit("gates.rs", "if is_exempt(release) { None } else { freeze(view) }", "None")],
+        edits: &[after(
+            "gates.rs",
+            "pub(crate) fn thawed(",
+            "if is_exempt(release) { None } else { freeze(view) }",
+            "None",
+        )],
     },
     Mutation {
         invariant: 3,
