@@ -145,11 +145,6 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         invariant: 3,
-        what: "whatever the hook says is a yes",
-        edits: &[edit("gates/confirm.rs", "gate.answer.is_none()", "gate.answered_at.is_none()")],
-    },
-    Mutation {
-        invariant: 3,
         what: "an analysis step is passed at once",
         edits: &[edit("canary.rs", "analysis::lets_go(view, draft)", "true")],
     },
@@ -162,15 +157,6 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
             "!approvals.is_empty()",
         )],
     },
-    Mutation {
-        invariant: 3,
-        what: "a restart for another revision counts",
-        edits: &[edit(
-            "decisions/restart.rs",
-            "active(&draft.status) != Some(revision)",
-            "active(&draft.status).is_none()",
-        )],
-    },
     // 4: nothing in use is scaled down or deleted.
     Mutation {
         invariant: 4,
@@ -180,15 +166,6 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
             "let deployments = view.observed.deployments",
             "one.leader_epoch < epoch",
             "epoch < 0",
-        )],
-    },
-    Mutation {
-        invariant: 4,
-        what: "a size that a stranger set is kept",
-        edits: &[edit(
-            "desired.rs",
-            "if deployment.drifted { view.subject.replicas() } else { deployment.replicas }",
-            "deployment.replicas",
         )],
     },
     Mutation {

@@ -25,7 +25,7 @@ use std::{
 use list::{Edit, MUTATIONS, Mutation};
 
 /// Steps within which a mutation must be caught.
-const STEPS: &str = "400000";
+const STEPS: &str = "1500000";
 /// Mutations that each invariant must have at least.
 const LEAST: usize = 3;
 
