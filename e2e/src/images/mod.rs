@@ -120,7 +120,7 @@ pub fn cargo() -> Command {
 
 fn cargo_build() -> Result<()> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--workspace", "--exclude", "shop-e2e"]);
+    command.args(["build", "--quiet", "--workspace"]);
     command.args([
         "--bin",
         "shop-operator",

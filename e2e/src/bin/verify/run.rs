@@ -64,7 +64,7 @@ pub(crate) fn tests(stage: &Stage, commands: &[&[&str]], summary: &mut Summary) 
 pub(crate) fn cluster_tests(stage: &Stage, threads: &str, summary: &mut Summary) {
     let begin = Instant::now();
     let threads = format!("--test-threads={threads}");
-    let program = ["test", "--package", "shop-e2e", "--test", stage.name, "--"];
+    let program = ["test", "--test", stage.name, "--"];
     announce(&format!("{}: cargo {} {threads}", stage.name, program.join(" ")));
     let (mut report, mut outcome) = match cargo(stage.name, &[&program[..], &[&threads]].concat()) {
         Ok(ran) => {
