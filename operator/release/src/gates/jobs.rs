@@ -231,8 +231,11 @@ pub(crate) fn waits_after(view: &View<'_>, draft: &Draft) -> Option<Wait> {
     let revision = active(&draft.status).filter(|_| draft.release().is_none())?;
     let run = revision_state(&draft.status, revision)?.contract.as_ref()?;
     let name = names::contract_job(&view.subject.name, revision);
+    let asked = jobs(view).is_some_and(|jobs| jobs.contract.is_some());
     match run.state {
         JobProgress::Succeeded => None,
+        // Somebody deleted it, and the spec asks for none any more: it is not made again.
+        JobProgress::Running if !asked && seen(view, &name).is_none() => None,
         JobProgress::Failed => Some(Wait::new(Reason::ContractFailed, failure(&name, run)).command(command(
             view,
             "retry",

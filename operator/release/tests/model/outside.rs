@@ -75,10 +75,10 @@ impl Outside {
     }
 
     pub(crate) fn change(&mut self, dice: &mut Dice) {
-        match dice.roll(3) {
-            0 => self.checks = Say::any(dice),
-            1 => self.confirm = Say::any(dice),
-            _ => self.jobs = Say::any(dice),
+        for say in [&mut self.checks, &mut self.confirm, &mut self.jobs] {
+            if dice.one_in(2) {
+                *say = Say::any(dice);
+            }
         }
     }
 

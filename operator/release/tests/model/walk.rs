@@ -88,7 +88,10 @@ impl Walk {
             steps::change(&mut world, &mut dice, false);
         }
         let operators = vec![Operator::new(&world, 1, skew)];
-        let outside = Outside::well();
+        let mut outside = Outside::well();
+        if dice.one_in(6) {
+            outside.change(&mut dice);
+        }
         Self { world, operators, coverage, dice, outside, late: false, seed, trace: Vec::new(), aloud: false }
     }
 

@@ -145,6 +145,11 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         invariant: 3,
+        what: "whatever the hook says is a yes",
+        edits: &[edit("gates/confirm.rs", "gate.answer.is_none()", "gate.answered_at.is_none()")],
+    },
+    Mutation {
+        invariant: 3,
         what: "an analysis step is passed at once",
         edits: &[edit("canary.rs", "analysis::lets_go(view, draft)", "true")],
     },

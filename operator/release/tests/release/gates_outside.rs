@@ -223,3 +223,24 @@ fn the_contract_job_comes_after_the_last_old_pod_and_bars_the_way_back() {
     world.run(1);
     assert_eq!(world.outcome(&forced).0, Some(DecisionOutcome::Done));
 }
+
+/// Found by the model check.
+#[test]
+fn a_contract_job_that_is_deleted_and_not_asked_for_any_more_is_not_waited_for() {
+    let mut world = running(2);
+    jobs(&mut world, &serde_json::json!({"contract": {}}));
+    world.image("good-2");
+    world.run_until(120, |world| has(world, "order-r2-contract"));
+    world.run(3);
+    assert_eq!(world.blocked(), Some(Reason::WaitingForJob));
+    jobs(&mut world, &serde_json::json!({}));
+    world.run(3);
+    assert_eq!(world.blocked(), Some(Reason::WaitingForJob), "it runs on");
+    world.observed.jobs.clear();
+    world.run(3);
+    assert_eq!(world.blocked(), None);
+    // It may have done half of its work.
+    let back = world.decide(Verb::Rollback, 2);
+    world.run(2);
+    assert_eq!(world.outcome(&back), (Some(DecisionOutcome::Refused), Some(Reason::ContractDone)));
+}
