@@ -129,8 +129,14 @@ pub fn seal(
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// What the header says, if its MAC is one of this service's for `identity`'s revision.
-pub fn open(keys: &MacKeys, identity: &Identity, header: &HeaderValue) -> Option<Handover> {
+/// What the header says, if its MAC is one of this service's for `identity`'s revision. `sent_to` is where that revision hands
+/// requests of a purpose itself: a Service may lead such a one back to it, and it must not go round for ever.
+pub fn open(
+    keys: &MacKeys,
+    identity: &Identity,
+    sent_to: impl FnOnce(Purpose) -> Option<i64>,
+    header: &HeaderValue,
+) -> Option<Handover> {
     let mut parts = header.to_str().ok()?.split(';');
     let (version, id, from, client, mac) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -140,8 +146,9 @@ pub fn open(keys: &MacKeys, identity: &Identity, header: &HeaderValue) -> Option
     }
     let key = keys.accepted.get(id)?;
     let (from_revision, client) = (from.parse().ok()?, client.parse().ok()?);
+    let to = if from_revision == identity.revision { sent_to(purpose)? } else { identity.revision };
     let mac = BASE64.decode(mac).ok()?;
-    let claim = claim(identity, from_revision, identity.revision, client, purpose);
+    let claim = claim(identity, from_revision, to, client, purpose);
     hmac::verify(key, claim.as_bytes(), &mac).ok()?;
     Some(Handover { from_revision, client, purpose })
 }
@@ -158,6 +165,10 @@ mod tests {
 
     fn identity(revision: i64) -> Identity {
         Identity { namespace: "shop".into(), service: "order".into(), service_uid: "u1".into(), revision }
+    }
+
+    fn nowhere(_: Purpose) -> Option<i64> {
+        None
     }
 
     fn keys(names: &HandoverKeys, files: &[(&str, u8)]) -> Result<MacKeys, KeyError> {
@@ -178,18 +189,33 @@ mod tests {
         let client = "2001:db8::1".parse().expect("address");
         let copy = seal(&keys, &identity(7), 8, client, Purpose::Copy);
         let opened = Handover { from_revision: 7, client, purpose: Purpose::Copy };
-        assert_eq!(open(&keys, &identity(8), &copy), Some(opened));
+        assert_eq!(open(&keys, &identity(8), nowhere, &copy), Some(opened));
         let turned = copy.to_str().expect("text").replace("m1;", "v1;");
-        assert_eq!(open(&keys, &identity(8), &HeaderValue::try_from(turned).expect("header")), None);
+        assert_eq!(open(&keys, &identity(8), nowhere, &HeaderValue::try_from(turned).expect("header")), None);
         let header = seal(&keys, &identity(7), 8, client, Purpose::Answer);
         let opened = Handover { from_revision: 7, client, purpose: Purpose::Answer };
-        assert_eq!(open(&keys, &identity(8), &header), Some(opened));
-        assert_eq!(open(&keys, &identity(9), &header), None);
+        assert_eq!(open(&keys, &identity(8), nowhere, &header), Some(opened));
+        assert_eq!(open(&keys, &identity(9), nowhere, &header), None);
         let forged = header.to_str().expect("text").replace("2001:db8::1", "2001:db8::2");
-        assert_eq!(open(&keys, &identity(8), &HeaderValue::try_from(forged).expect("header")), None);
+        assert_eq!(open(&keys, &identity(8), nowhere, &HeaderValue::try_from(forged).expect("header")), None);
         for garbage in ["", "v1", "v1;k1;7;::1;", "v2;k1;7;::1;AA", "v1;k1;7;::1;AA;", "v1;nokey;7;::1;AA"] {
-            assert_eq!(open(&keys, &identity(8), &HeaderValue::from_static(garbage)), None, "{garbage}");
+            assert_eq!(
+                open(&keys, &identity(8), nowhere, &HeaderValue::from_static(garbage)),
+                None,
+                "{garbage}"
+            );
         }
+    }
+
+    #[test]
+    fn what_comes_back_is_known_by_whoever_sent_it() {
+        let keys = keys(&names("k1", None), &[("k1", 1)]).expect("keys");
+        let client = "10.0.0.1".parse().expect("address");
+        let header = seal(&keys, &identity(7), 8, client, Purpose::Answer);
+        let opened = Handover { from_revision: 7, client, purpose: Purpose::Answer };
+        assert_eq!(open(&keys, &identity(7), |_| Some(8), &header), Some(opened));
+        assert_eq!(open(&keys, &identity(7), |_| Some(9), &header), None);
+        assert_eq!(open(&keys, &identity(7), nowhere, &header), None);
     }
 
     #[test]
@@ -200,8 +226,13 @@ mod tests {
         let after = keys(&names("k2", Some("k1")), &files).expect("keys");
         for (sender, receiver) in [(&before, &after), (&after, &before)] {
             assert!(
-                open(receiver, &identity(8), &seal(sender, &identity(7), 8, client, Purpose::Answer))
-                    .is_some()
+                open(
+                    receiver,
+                    &identity(8),
+                    nowhere,
+                    &seal(sender, &identity(7), 8, client, Purpose::Answer)
+                )
+                .is_some()
             );
         }
     }

@@ -213,7 +213,12 @@ fn prepare(
         headers::join_cookies(fields);
     }
     let from = fields.remove(HANDOVER_NAME);
-    let from = from.and_then(|header| handover::open(&snapshot.keys, &snapshot.document.identity, &header));
+    let sent_to = |purpose| match purpose {
+        Purpose::Answer => snapshot.hand_off.as_ref().map(|route| route.targets.to_revision),
+        Purpose::Copy => snapshot.mirror.as_ref().map(|mirror| mirror.targets.to_revision),
+    };
+    let from =
+        from.and_then(|header| handover::open(&snapshot.keys, &snapshot.document.identity, sent_to, &header));
     if let Some(from) = &from {
         // The first sidecar has said already who sent the request.
         flight.taken_over(from.purpose);

@@ -90,6 +90,22 @@ async fn a_request_that_was_handed_over_is_served_there() {
     assert!(Http1::connect(two.new.sidecar.inbound).await.get("/").await.body.starts_with("v7"));
 }
 
+/// The fallback is a Service: it may still, or again, lead to the pods that hand over.
+#[tokio::test]
+async fn a_request_that_comes_back_does_not_go_round() {
+    let mut two = two().await;
+    let own = two.old.sidecar.inbound.to_string();
+    for may_serve_locally in [false, true] {
+        two.old.hand_off(Some(to(8, 10_000, &own, may_serve_locally))).await;
+        let answer = Http1::connect(two.old.sidecar.inbound).await.get("/").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "v7 seen=false for=127.0.0.1"));
+        let (status, body) = Http2::connect(two.old.sidecar.inbound).await.get("/").await;
+        assert_eq!((status, body.as_str()), (200, "v7 seen=false for=127.0.0.1"));
+    }
+    let stats = two.old.stats().await;
+    assert_eq!((stats.handed_over, stats.taken_over), (4, 4));
+}
+
 #[tokio::test]
 async fn a_forged_header_is_stripped_and_changes_nothing() {
     let mut two = two().await;
