@@ -1,8 +1,8 @@
-//! Running other programs: their output becomes part of the error when they fail.
+//! Running other programs: their output becomes part of the error when they fail. And how this one ends.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio, Termination};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,17 @@ use crate::netns;
 
 /// Error texts carry this many of the last bytes of a program's output.
 const TAIL: usize = 4000;
+
+/// Ends this program: an error is told on standard error, with all its causes.
+pub fn end(outcome: Result<impl Termination>) -> ExitCode {
+    match outcome {
+        Ok(outcome) => outcome.report(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Runs a program to its end and returns what it wrote to standard output; a failure carries what it wrote to both.
 pub fn run(command: &mut Command) -> Result<String> {

@@ -14,6 +14,7 @@ use clap::Parser;
 use shop_e2e::{
     cluster::{Cluster, DEFAULT_NAME},
     load::View,
+    program,
     scenario::{PATIENCE, Shop, bench},
 };
 
@@ -55,14 +56,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -14,6 +14,7 @@ use clap::Parser;
 
 use figures::{Figures, Round};
 use proxies::{Arm, Stage};
+use shop_e2e::program;
 
 /// Connections of the load at a fixed rate.
 const FEW: usize = 16;
@@ -49,14 +50,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -13,6 +13,7 @@ use shop_e2e::{
     cluster::{Cluster, DEFAULT_NAME},
     harness::{Audit, OPERATOR_USER},
     load::{Load, View},
+    program,
     scenario::{PATIENCE, Shop, Spec, bench, release_writes},
 };
 
@@ -51,14 +52,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use shop_e2e::cluster::{Cluster, DEFAULT_NAME, Part, Up};
 use shop_e2e::images::{self, Archive};
-use shop_e2e::setup;
+use shop_e2e::{program, setup};
 
 /// A real one-node Kubernetes cluster on this machine, for trying things and for tests.
 ///
@@ -89,13 +89,7 @@ enum Action {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(Arguments::parse()))
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode> {

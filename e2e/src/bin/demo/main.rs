@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Parser;
 use shop_e2e::{
     cluster::{Cluster, DEFAULT_NAME},
-    netns,
+    netns, program,
     scenario::{Shop, stage},
 };
 
@@ -38,23 +38,15 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end(run(&Arguments::parse()))
 }
 
-fn run(arguments: &Arguments) -> Result<bool> {
+fn run(arguments: &Arguments) -> Result<ExitCode> {
     let timeline = Timeline::begin();
     let (cluster, _) = stage(&arguments.cluster, |step| timeline.say(Who::You, step))?;
     let well = netns::block_on(cluster.name(), || play(&cluster, &timeline, arguments.rate))??;
     print_next(&cluster);
-    Ok(well)
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Tells the story and its summary; says whether all went well.
