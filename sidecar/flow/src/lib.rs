@@ -1,5 +1,5 @@
-//! State machines of traffic: which share of requests goes elsewhere, which endpoint gets one and whether once more, and when
-//! a pod is drained.
+//! State machines of traffic: which share of requests goes elsewhere, which endpoint gets one and whether once more, what is too
+//! much, and when a pod is drained.
 //!
 //! Nothing here does I/O or reads a clock: `now` is an argument, a [`core::time::Duration`] since any fixed moment that the
 //! caller chooses once. So every rule is tested by calling it.
@@ -8,6 +8,7 @@ pub mod balance;
 pub mod breaker;
 pub mod drain;
 pub mod http1;
+pub mod limit;
 pub mod retry;
 pub mod split;
 pub mod spread;
