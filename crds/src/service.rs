@@ -295,4 +295,9 @@ pub struct Sidecar {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: Option<i32>,
+    /// Proxies in front of the service, by range of addresses, as in 10.0.0.0/8: what they say in X-Forwarded-For or Forwarded
+    /// about whom a request came from is believed. From anybody else these fields, X-Forwarded-* and X-Real-IP are removed. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 43)))]
+    pub trusted_hops: Vec<String>,
 }

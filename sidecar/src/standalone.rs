@@ -121,6 +121,7 @@ fn document(app_port: u16) -> Result<Document, StandaloneError> {
             readiness: Readiness { path: None, timeout_ms: READINESS_TIMEOUT_MS },
         },
         max_connections: MAX_CONNECTIONS,
+        trusted_hops: Vec::new(),
         drain_max_ms: DRAIN_MAX_MS,
         hand_off: None,
         mirror: None,

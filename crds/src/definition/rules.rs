@@ -23,6 +23,11 @@ const NAME: &str = "'^[a-z]([-a-z0-9]*[a-z0-9])?$'";
 const SPAN: &str = "'^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?([0-9]{1,9}ms)?$'";
 const WHOLE_SECONDS: &str = "'^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$'";
 
+/// An IPv4 address, or a range of them.
+const RANGE_V4: &str = "'^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?$'";
+/// The same of IPv6, without IPv4 in it.
+const RANGE_V6: &str = "'^(([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|([0-9a-fA-F]{1,4}:){1,7}:|([0-9a-fA-F]{1,4}:){1,6}(:[0-9a-fA-F]{1,4}){1,1}|([0-9a-fA-F]{1,4}:){1,5}(:[0-9a-fA-F]{1,4}){1,2}|([0-9a-fA-F]{1,4}:){1,4}(:[0-9a-fA-F]{1,4}){1,3}|([0-9a-fA-F]{1,4}:){1,3}(:[0-9a-fA-F]{1,4}){1,4}|([0-9a-fA-F]{1,4}:){1,2}(:[0-9a-fA-F]{1,4}){1,5}|([0-9a-fA-F]{1,4}:){1,1}(:[0-9a-fA-F]{1,4}){1,6}|:((:[0-9a-fA-F]{1,4}){1,7}|:))(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?$'";
+
 /// Every rule of all definitions.
 pub fn rules() -> Vec<Rule> {
     let mut rules = [
@@ -298,6 +303,11 @@ fn sidecar() -> Vec<Rule> {
             "spec.sidecar.resources.limits",
             at_least("cpu", "25m"),
             "the sidecar needs 25m of CPU: write that or more, or leave the limit out",
+        ),
+        shop(
+            "spec.sidecar.trustedHops[]",
+            format!("self.matches({RANGE_V4}) || self.matches({RANGE_V6})"),
+            "write a range of addresses, as in 10.0.0.0/8 or 2001:db8::/32, or one address",
         ),
     ]
 }

@@ -54,6 +54,8 @@ pub struct SidecarDocument {
     pub readiness_timeout_ms: u64,
     /// Connections beyond which the sidecar answers 503.
     pub max_connections: u32,
+    /// Ranges of addresses of proxies that are believed when they say whom a request came from.
+    pub trusted_hops: Vec<String>,
     /// Longest drain, in milliseconds.
     pub drain_max_ms: u64,
     /// Where requests are handed over to; `None` outside of a release.

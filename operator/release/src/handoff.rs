@@ -40,6 +40,12 @@ pub(crate) fn document(
         readiness_path: facts.readiness_path.clone(),
         readiness_timeout_ms: facts.readiness_timeout_ms,
         max_connections: facts.max_connections(&view.subject.spec),
+        trusted_hops: view
+            .subject
+            .spec
+            .sidecar
+            .as_ref()
+            .map_or_else(Vec::new, |sidecar| sidecar.trusted_hops.clone()),
         drain_max_ms: u64::try_from(facts.drain_max.duration().as_millis()).unwrap_or(u64::MAX),
         hand_off: wanted.hand_off.clone(),
         mirror: wanted.mirror.clone(),

@@ -175,6 +175,7 @@ fn a_document_is_read_back_as_it_was_planned() {
         readiness_path: Some("/readyz".into()),
         readiness_timeout_ms: 3_000,
         max_connections: 3_000,
+        trusted_hops: vec!["10.0.0.0/8".into()],
         drain_max_ms: 90_000,
         hand_off: Some(HandOff {
             matches: vec![

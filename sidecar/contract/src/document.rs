@@ -5,11 +5,14 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::{Network, NotANetwork};
 use crate::traffic::{HandOff, Mirror};
 
 /// Version of the document's shape. A sidecar refuses one that is newer than its own.
 pub const SCHEMA: i32 = 1;
 
+/// Most ranges of trusted hops.
+pub const MAX_TRUSTED_HOPS: usize = 32;
 /// Longest list of hand-off addresses that is accepted.
 const MAX_ADDRESSES: usize = 2_000;
 
@@ -37,6 +40,10 @@ pub struct Document {
     pub app: App,
     /// Connections beyond this many are answered 503.
     pub max_connections: u32,
+    /// Ranges of addresses of proxies in front that are believed when they say whom a request came from, each a [`Network`]; at
+    /// most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_hops: Vec<String>,
     /// Longest drain of inbound traffic, in milliseconds.
     pub drain_max_ms: u64,
     /// Share of requests that another revision answers; absent outside of a release.
@@ -209,6 +216,9 @@ pub enum InvalidDocument {
     /// A match that every request would fit.
     #[error("each of handOff.match must have a header or a cookie")]
     EmptyMatch,
+    /// What is no range of addresses.
+    #[error("trustedHops: {0}")]
+    TrustedHop(#[from] NotANetwork),
     /// A name or method that no request can have.
     #[error("{0} must be 1 to {1} letters, digits or any of !#$%&'*+-.^_`|~")]
     Token(&'static str, usize),
@@ -228,6 +238,10 @@ impl Document {
         at_least_one("generation", self.generation)?;
         at_least_one("app.port", self.app.port.into())?;
         at_least_one("maxConnections", self.max_connections.into())?;
+        range("trustedHops", "at most 32 ranges", self.trusted_hops.len(), 0..=MAX_TRUSTED_HOPS)?;
+        for hop in &self.trusted_hops {
+            hop.parse::<Network>()?;
+        }
         text("pushKeys.current", &self.push_keys.current)?;
         text("handoverKeys.current", &self.handover_keys.current)?;
         if let Some(hand_off) = &self.hand_off {

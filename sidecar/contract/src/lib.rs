@@ -5,15 +5,17 @@
 
 mod document;
 mod names;
+mod network;
 mod push;
 mod stats;
 mod traffic;
 
 pub use document::{
-    App, Colour, Document, Endpoints, HandoverKeys, Identity, InvalidDocument, Protocol, PublicKeys,
-    Readiness, Role, SCHEMA,
+    App, Colour, Document, Endpoints, HandoverKeys, Identity, InvalidDocument, MAX_TRUSTED_HOPS, Protocol,
+    PublicKeys, Readiness, Role, SCHEMA,
 };
 pub use names::{env, headers, paths, ports, reasons};
+pub use network::{Network, NotANetwork};
 pub use push::{Acknowledgement, Push, SIGNATURE_HEADER, document_hash};
 pub use stats::{Histogram, LATENCY_BOUNDS_US, RevisionCounters, Stats};
 pub use traffic::{HandOff, MAX_MATCHES, MAX_METHODS, Match, Mirror, Pair, Sticky, WHOLE, safe_methods};

@@ -58,8 +58,10 @@ pub mod reasons {
     pub const HEAD_TOO_LARGE: &str = "head-too-large";
     /// Protocol or method that the sidecar does not pass on.
     pub const NOT_SUPPORTED: &str = "not-supported";
+    /// `Max-Forwards` said that the request goes no further.
+    pub const MAX_FORWARDS: &str = "max-forwards";
     /// All of them, for metrics that want a closed label set.
-    pub const ALL: [&str; 8] = [
+    pub const ALL: [&str; 9] = [
         DRAINING,
         APP_UNREACHABLE,
         APP_RESET,
@@ -68,6 +70,7 @@ pub mod reasons {
         BAD_REQUEST,
         HEAD_TOO_LARGE,
         NOT_SUPPORTED,
+        MAX_FORWARDS,
     ];
 }
 

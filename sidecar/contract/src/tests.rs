@@ -35,10 +35,12 @@ fn an_unknown_field_is_refused() {
 #[test]
 fn what_makes_no_sense_is_named() {
     type Change = fn(&mut Document);
-    let cases: [(Change, &str); 5] = [
+    let cases: [(Change, &str); 7] = [
         (|document| document.schema = SCHEMA + 1, "newer than this sidecar"),
         (|document| document.generation = 0, "generation must be at least 1"),
         (|document| document.identity.service.clear(), "identity.service"),
+        (|document| document.trusted_hops = vec!["10/8".into()], "write one as in 10.0.0.0/8"),
+        (|document| document.trusted_hops = vec!["::1".into(); 33], "trustedHops must be at most 32"),
         (|document| document.hand_off.as_mut().unwrap().share = 10_001, "handOff.share must be 0 to 10000"),
         (|document| document.hand_off.as_mut().unwrap().to_revision = 7, "the revision itself"),
     ];

@@ -7,6 +7,7 @@
 pub mod balance;
 pub mod breaker;
 pub mod drain;
+pub mod hops;
 pub mod http1;
 pub mod limit;
 pub mod retry;

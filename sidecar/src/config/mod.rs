@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use shop_contract::{Acknowledgement, Document, Endpoints, Identity, Push, document_hash};
+use shop_contract::{Acknowledgement, Document, Endpoints, Identity, Network, Push, document_hash};
 use shop_flow::split::Sum;
 use tokio::sync::{Semaphore, watch as channel};
 
@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub hand_off: Option<Route>,
     /// Which requests another revision gets a copy of.
     pub mirror: Option<Mirror>,
+    /// Proxies that are believed when they say whom a request came from.
+    pub trusted_hops: Vec<Network>,
     /// Handles with this document's labels.
     pub metrics: Arc<RevisionMetrics>,
     endpoints: Option<Endpoints>,
@@ -260,6 +262,7 @@ impl Config {
             local: local.unwrap_or_else(|| Arc::new(Upstream::new(app, CONNECT))),
             hand_off,
             mirror,
+            trusted_hops: document.trusted_hops.iter().filter_map(|hop| hop.parse().ok()).collect(),
             metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
             document,
             endpoints,

@@ -50,6 +50,7 @@ pub(crate) fn answer_head(bytes: &Bytes, to_head: bool) -> Result<AnswerHead, Ba
     let read = head::response(bytes, &mut slots, to_head)?;
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(read.status).map_err(|_| Bad::Malformed)?;
+    *response.version_mut() = if read.is_http10 { Version::HTTP_10 } else { Version::HTTP_11 };
     *response.headers_mut() = fields(bytes, read.fields)?;
     Ok(AnswerHead { response, framing: read.framing, keep_alive: read.keep_alive })
 }

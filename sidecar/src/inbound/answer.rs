@@ -1,5 +1,6 @@
 //! An answer on its way to the caller, and what is counted when it ends.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -49,6 +50,8 @@ pub(super) struct Flight {
     pub(super) spoken: Spoken,
     method: Method,
     path: Option<PathAndQuery>,
+    /// Address of the client, when it is known who that is.
+    pub(super) client: Option<IpAddr>,
     /// `traceparent` as it came.
     pub(super) trace: Option<HeaderValue>,
     /// `x-request-id`.
@@ -81,6 +84,7 @@ impl Flight {
             spoken,
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
+            client: None,
             trace: request.headers().get("traceparent").cloned(),
             request_id: None,
             status: GONE,
@@ -200,6 +204,7 @@ impl Drop for Flight {
             path: self.path.take(),
             status: self.status,
             protocol: self.spoken.as_str(),
+            client: self.client,
             trace: self.trace.take(),
             request_id: self.request_id.take(),
             service: Arc::clone(&snapshot.service),

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -17,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::rewind::Rewind;
+use super::sender::Peer;
 use super::signal::Signal;
 use super::{Proxy, http1, request, tunnel};
 use crate::drain::OpenConnection;
@@ -36,7 +36,7 @@ const MAX_STREAMS: u32 = 250;
 const PING: Duration = Duration::from_secs(30);
 
 /// Serves a connection to its end.
-pub(super) async fn serve(mut stream: TcpStream, client: IpAddr, open: OpenConnection, proxy: Arc<Proxy>) {
+pub(super) async fn serve(mut stream: TcpStream, peer: Peer, open: OpenConnection, proxy: Arc<Proxy>) {
     let _ = stream.set_nodelay(true);
     let mut first = [0; PREFACE.len()];
     // Not kept as long as the connection: this is needed once.
@@ -44,11 +44,11 @@ pub(super) async fn serve(mut stream: TcpStream, client: IpAddr, open: OpenConne
     match told {
         None => {}
         Some(length) if length == PREFACE.len() && first == *PREFACE => {
-            Box::pin(serve_http2(Rewind::new(stream, PREFACE), client, &proxy)).await;
+            Box::pin(serve_http2(Rewind::new(stream, PREFACE), peer, &proxy)).await;
         }
         Some(length) => {
             let first = first.get(..length).unwrap_or_default();
-            serve_http1(http1::Connection::new(stream, first, client, Arc::clone(&proxy)), &proxy).await;
+            serve_http1(http1::Connection::new(stream, first, peer, Arc::clone(&proxy)), &proxy).await;
         }
     }
     drop(open);
@@ -102,9 +102,9 @@ async fn serve_http1(connection: http1::Connection, proxy: &Arc<Proxy>) {
     }
 }
 
-async fn serve_http2(stream: Rewind, client: IpAddr, proxy: &Arc<Proxy>) {
+async fn serve_http2(stream: Rewind, peer: Peer, proxy: &Arc<Proxy>) {
     let service = service_fn(|request| {
-        let answer = request::answer(Arc::clone(proxy), client, request.map(Incoming::Http2), None);
+        let answer = request::answer(Arc::clone(proxy), peer.clone(), request.map(Incoming::Http2), None);
         async move { Ok::<_, Infallible>(answer.await.response) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())

@@ -1,15 +1,13 @@
 //! Header fields that a proxy takes away, keeps or adds.
 
-use std::net::IpAddr;
-
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
 use shop_contract::headers::REQUEST_ID;
+use shop_contract::reasons;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
 /// [`REQUEST_ID`] as a header's name.
 pub(super) const REQUEST_ID_NAME: HeaderName = HeaderName::from_static(REQUEST_ID);
 
@@ -65,19 +63,39 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Says who sent the request here, and what for.
-pub(super) fn set_forwarded(headers: &mut HeaderMap, client: IpAddr, host: &HeaderValue) {
-    let mut chain = String::new();
-    for before in headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
-        chain.push_str(before);
-        chain.push_str(", ");
+/// Says that the message came through here, and what it was received by (RFC 9110 section 7.6.3).
+pub(super) fn add_via(headers: &mut HeaderMap, received: Version) {
+    let via = match received {
+        Version::HTTP_10 => "1.0 shop",
+        Version::HTTP_2 => "2.0 shop",
+        _ => "1.1 shop",
+    };
+    headers.append(header::VIA, HeaderValue::from_static(via));
+}
+
+/// Counts `Max-Forwards` down, which only OPTIONS and TRACE have (RFC 9110 section 7.6.2). `Err`: how to answer here.
+pub(super) fn spend_max_forwards(
+    method: &Method,
+    headers: &mut HeaderMap,
+) -> Result<(), (StatusCode, &'static str)> {
+    if !matches!(*method, Method::OPTIONS | Method::TRACE) {
+        return Ok(());
     }
-    chain.push_str(&client.to_canonical().to_string());
-    if let Ok(chain) = HeaderValue::try_from(chain) {
-        headers.insert(FORWARDED_FOR, chain);
+    let mut values = headers.get_all(MAX_FORWARDS).iter();
+    let Some(value) = values.next() else { return Ok(()) };
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    // One with more digits would be far beyond any way there is.
+    let left = digits.filter(|_| values.next().is_none()).and_then(|text| text.parse::<u32>().ok());
+    match left {
+        None => Err((StatusCode::BAD_REQUEST, reasons::BAD_REQUEST)),
+        // A TRACE would be answered with the fields that the caller sent, its secrets too.
+        Some(0) if *method == Method::TRACE => Err((StatusCode::METHOD_NOT_ALLOWED, reasons::MAX_FORWARDS)),
+        Some(0) => Err((StatusCode::OK, reasons::MAX_FORWARDS)),
+        Some(left) => {
+            headers.insert(MAX_FORWARDS, HeaderValue::from(left - 1));
+            Ok(())
+        }
     }
-    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-    headers.entry(FORWARDED_HOST).or_insert_with(|| host.clone());
 }
 
 /// The request's id; made if it is missing.
@@ -149,23 +167,21 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_of_senders_grows() {
-        let mut chain = map(&[
-            ("x-forwarded-for", "1.1.1.1"),
-            ("x-forwarded-for", "2.2.2.2"),
-            ("x-forwarded-proto", "https"),
-        ]);
-        set_forwarded(
-            &mut chain,
-            "::ffff:3.3.3.3".parse().expect("address"),
-            &HeaderValue::from_static("shop"),
-        );
-        let expected = headers(&[
-            ("x-forwarded-for", "1.1.1.1, 2.2.2.2, 3.3.3.3"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "shop"),
-        ]);
-        assert_eq!(chain, expected);
+    fn forwards_are_counted_down() {
+        for (method, value, expected) in [
+            (Method::OPTIONS, "3", Ok("2")),
+            (Method::TRACE, "1", Ok("0")),
+            (Method::OPTIONS, "0", Err(200)),
+            (Method::TRACE, "0", Err(405)),
+            (Method::OPTIONS, "-1", Err(400)),
+            (Method::OPTIONS, "", Err(400)),
+            (Method::GET, "0", Ok("0")),
+        ] {
+            let mut fields = map(&[("max-forwards", value)]);
+            let spent = spend_max_forwards(&method, &mut fields).map_err(|(status, _)| status.as_u16());
+            let left = fields.get("max-forwards").and_then(|left| left.to_str().ok()).expect("a value");
+            assert_eq!(spent.map(|()| left), expected, "{method} {value}");
+        }
     }
 
     #[test]

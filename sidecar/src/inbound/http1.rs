@@ -1,7 +1,6 @@
 //! A caller's HTTP/1 connection: one request after the other, until either side has enough.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::answer::AnswerBody;
 use super::request::Answer;
+use super::sender::Peer;
 use super::signal::Signal;
 use super::tunnel::{Ends, Tunnel};
 use super::{Proxy, request};
@@ -40,7 +40,7 @@ const MOST_SKIPPED: usize = 64 * 1024;
 
 /// A connection.
 pub(super) struct Connection {
-    client: IpAddr,
+    peer: Peer,
     proxy: Arc<Proxy>,
     reader: SharedReader,
     writer: Writer,
@@ -62,14 +62,14 @@ enum Next {
 
 impl Connection {
     /// `first` are bytes that were read from the stream already.
-    pub(super) fn new(stream: TcpStream, first: &[u8], client: IpAddr, proxy: Arc<Proxy>) -> Self {
+    pub(super) fn new(stream: TcpStream, first: &[u8], peer: Peer, proxy: Arc<Proxy>) -> Self {
         let (read, write) = stream.into_split();
         let mut life = drain::Connection::new(proxy.telemetry.clock.now());
         if !first.is_empty() {
             life.received(proxy.telemetry.clock.now());
         }
         let reader = SharedReader::new(Reader::new(read, first));
-        Self { client, proxy, reader, writer: Writer::new(write), life, interim: Interim::default() }
+        Self { peer, proxy, reader, writer: Writer::new(write), life, interim: Interim::default() }
     }
 
     /// Serves requests until the connection ends, or becomes a tunnel.
@@ -183,7 +183,7 @@ impl Connection {
             let request = request.map(|()| body);
             // HTTP/1.0 knows none.
             let interim = (!is_http10).then(|| self.interim.clone());
-            let answer = request::answer(Arc::clone(&self.proxy), self.client, request, interim);
+            let answer = request::answer(Arc::clone(&self.proxy), self.peer.clone(), request, interim);
             let mut answer = Box::pin(answer);
             poll_fn(|context| match answer.as_mut().poll(context) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
@@ -229,6 +229,8 @@ impl Connection {
     fn put_interim(&mut self) {
         for mut answer in self.interim.take() {
             super::headers::strip_hop_by_hop(answer.headers_mut());
+            let received = answer.version();
+            super::headers::add_via(answer.headers_mut(), received);
             answer.headers_mut().remove(header::CONTENT_LENGTH);
             put_answer_head(&answer, self.writer.begin());
         }

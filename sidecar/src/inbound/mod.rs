@@ -6,6 +6,7 @@ mod headers;
 mod http1;
 mod request;
 mod rewind;
+mod sender;
 mod signal;
 mod tunnel;
 mod websocket;
@@ -78,6 +79,6 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
             continue;
         }
         let open = proxy.drain.open();
-        tokio::spawn(connection::serve(stream, client.ip(), open, Arc::clone(&proxy)));
+        tokio::spawn(connection::serve(stream, sender::Peer::new(client.ip()), open, Arc::clone(&proxy)));
     }
 }

@@ -10,6 +10,7 @@ use shop_contract::{Protocol, Role, reasons};
 use shop_flow::http1::host;
 
 use super::answer::{AnswerBody, Flight, Way};
+use super::sender::{self, Peer, Sender};
 use super::tunnel::Ends;
 use super::{Proxy, headers};
 use crate::config::Snapshot;
@@ -48,7 +49,7 @@ pub(super) fn refuse(proxy: &Arc<Proxy>, status: StatusCode, reason: &'static st
 /// Answers a request. Interim answers go to `interim` meanwhile.
 pub(super) async fn answer(
     proxy: Arc<Proxy>,
-    client: IpAddr,
+    peer: Peer,
     request: Request<Incoming>,
     interim: Option<Interim>,
 ) -> Answer {
@@ -71,7 +72,7 @@ pub(super) async fn answer(
         }
         (Ok(_), None) => flight.refuse(StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE).into(),
         (Ok(host), Some(snapshot)) => {
-            let caller = Caller { client, host, upgrade, interim };
+            let caller = Caller { peer, host, upgrade, interim };
             pass_on(&proxy, &snapshot, request, caller, flight).await
         }
     };
@@ -84,7 +85,7 @@ pub(super) async fn answer(
 
 /// What is known of the caller's wish beside the request itself.
 struct Caller {
-    client: IpAddr,
+    peer: Peer,
     host: HeaderValue,
     upgrade: Option<HeaderValue>,
     interim: Option<Interim>,
@@ -129,29 +130,35 @@ fn check(request: &Request<Incoming>) -> Result<HeaderValue, (StatusCode, &'stat
 async fn pass_on(
     proxy: &Arc<Proxy>,
     snapshot: &Arc<Snapshot>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     caller: Caller,
     mut flight: Flight,
 ) -> Answer {
     if caller.upgrade.is_some() && snapshot.document.app.protocol == Protocol::Grpc {
         return flight.refuse(StatusCode::NOT_IMPLEMENTED, reasons::NOT_SUPPORTED).into();
     }
+    if let Err((status, reason)) =
+        headers::spend_max_forwards(&request.method().clone(), request.headers_mut())
+    {
+        return answer_here(flight, status, reason).into();
+    }
     let is_http2 = request.version() == Version::HTTP_2;
     let is_grpc = flight.spoken == Spoken::Grpc;
-    let (mut outbound, was_handed_over) = prepare(snapshot, request, &caller, &mut flight);
+    let (mut outbound, sender) = prepare(snapshot, request, &caller, &mut flight);
     let local_wire =
         if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
     let far_wire = if is_http2 { Wire::Http2 } else { Wire::Http1 };
+    let was_handed_over = sender.from.is_some();
     let hand_over = !was_handed_over
         && snapshot
             .hand_off
             .as_ref()
-            .is_some_and(|route| route.choice.takes(outbound.request.headers(), caller.client));
+            .is_some_and(|route| route.choice.takes(outbound.request.headers(), sender.client));
     if !hand_over && !was_handed_over {
-        mirror(proxy, snapshot, &mut outbound, far_wire, caller.client, flight.spoken);
+        mirror(proxy, snapshot, &mut outbound, far_wire, sender.client, flight.spoken);
     }
     let sent = if hand_over {
-        hand_off(proxy, snapshot, outbound, far_wire, local_wire, caller.client, &mut flight).await
+        hand_off(proxy, snapshot, outbound, far_wire, local_wire, sender.client, &mut flight).await
     } else {
         snapshot.local.send(outbound, local_wire).await
     };
@@ -165,6 +172,8 @@ async fn pass_on(
                 return Answer { response: response.map(|_| AnswerBody::none()), tunnel };
             }
             headers::strip_hop_by_hop(response.headers_mut());
+            let received = response.version();
+            headers::add_via(response.headers_mut(), received);
             *response.version_mut() = Version::default();
             response.map(|body| AnswerBody::stream(body, lease, flight)).into()
         }
@@ -178,6 +187,15 @@ async fn pass_on(
             flight.refuse(status, reason).into()
         }
     }
+}
+
+/// Answers in the place of an app that is too far away.
+fn answer_here(flight: Flight, status: StatusCode, reason: &'static str) -> Response<AnswerBody> {
+    let mut response = flight.refuse(status, reason);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("OPTIONS"));
+    }
+    response
 }
 
 /// Begins a copy of a request for another revision, if it is one to copy. Calls and upgraded connections are not: nobody
@@ -198,13 +216,13 @@ fn mirror(
     }
 }
 
-/// Makes the request one that can be passed on. Says whether another revision handed it over.
+/// Makes the request one that can be passed on. Says who sent it.
 fn prepare(
     snapshot: &Snapshot,
     request: Request<Incoming>,
     caller: &Caller,
     flight: &mut Flight,
-) -> (Outbound, bool) {
+) -> (Outbound, Sender) {
     let (mut head, body) = request.into_parts();
     let fields = &mut head.headers;
     let takes_trailers = headers::takes_trailers(fields) || flight.spoken == Spoken::Grpc;
@@ -212,23 +230,16 @@ fn prepare(
     if head.version == Version::HTTP_2 {
         headers::join_cookies(fields);
     }
-    let from = fields.remove(HANDOVER_NAME);
-    let sent_to = |purpose| match purpose {
-        Purpose::Answer => snapshot.hand_off.as_ref().map(|route| route.targets.to_revision),
-        Purpose::Copy => snapshot.mirror.as_ref().map(|mirror| mirror.targets.to_revision),
-    };
-    let from =
-        from.and_then(|header| handover::open(&snapshot.keys, &snapshot.document.identity, sent_to, &header));
-    if let Some(from) = &from {
-        // The first sidecar has said already who sent the request.
+    let sender = sender::identify(snapshot, &caller.peer, &caller.host, fields);
+    flight.client = Some(sender.client);
+    if let Some(from) = &sender.from {
         flight.taken_over(from.purpose);
-    } else {
-        headers::set_forwarded(fields, caller.client, &caller.host);
     }
     // Only a copy under a MAC may say that it is one: the app may do less for it.
-    if from.is_none_or(|from| from.purpose != Purpose::Copy) {
+    if sender.from.is_none_or(|from| from.purpose != Purpose::Copy) {
         fields.remove(MIRROR_NAME);
     }
+    headers::add_via(fields, head.version);
     flight.request_id = Some(headers::request_id(fields));
     if let Some(protocol) = &caller.upgrade {
         fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -239,7 +250,7 @@ fn prepare(
     head.extensions.clear();
     let request = Request::from_parts(head, Body::from(body));
     let outbound = Outbound { request, host: caller.host.clone(), interim: caller.interim.clone() };
-    (outbound, from.is_some())
+    (outbound, sender)
 }
 
 /// Hands a request to the other revision. If none of its addresses takes it: before the switch it is answered here, after

@@ -1,6 +1,7 @@
 //! One JSON line per request, sampled, written by a thread of its own: a slow reader of the log costs lines, never requests.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
@@ -36,6 +37,8 @@ pub struct Line {
     pub status: u16,
     /// What the caller speaks.
     pub protocol: &'static str,
+    /// Address of the client, if the request made enough sense to tell.
+    pub client: Option<IpAddr>,
     /// `traceparent`, as it came.
     pub trace: Option<HeaderValue>,
     /// `x-request-id`, as it came or was made.
@@ -69,6 +72,8 @@ struct Written<'a> {
     status: u16,
     duration_ms: f64,
     protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     revision: i64,
@@ -136,6 +141,7 @@ fn written(line: &Line) -> Written<'_> {
         status: line.status,
         duration_ms: (line.took.as_secs_f64() * 1e6).round() / 1e3,
         protocol: line.protocol,
+        client: line.client,
         request_id: line.request_id.as_ref().and_then(|id| id.to_str().ok()),
         revision: line.revision,
         colour: line.colour,
@@ -164,6 +170,7 @@ mod tests {
             path: Some(PathAndQuery::from_static(path)),
             status: 503,
             protocol: "http1",
+            client: Some([10, 0, 0, 1].into()),
             trace: Some(HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
             request_id: Some(HeaderValue::from_static("r1")),
             service: "order".into(),
@@ -182,7 +189,7 @@ mod tests {
         let expected = concat!(
             r#"{"timestamp":"1970-01-01T00:00:01.5Z","level":"WARN","service":"order","#,
             r#""trace_id":"0af7651916cd43dd8448eb211c80319c","message":"request","method":"GET","path":"/pay","#,
-            r#""status":503,"duration_ms":1.234,"protocol":"http1","request_id":"r1","revision":7,"colour":"green","#,
+            r#""status":503,"duration_ms":1.234,"protocol":"http1","client":"10.0.0.1","request_id":"r1","revision":7,"colour":"green","#,
             r#""handed_over":false,"taken_over":true,"reason":"app-unreachable"}"#,
         );
         assert_eq!(text, expected);

@@ -52,9 +52,13 @@ async fn a_connection_carries_many_requests_and_no_field_of_one_hop() {
         let answer = caller.answer().await;
         assert_eq!(answer.status, 200);
         assert!(answer.body.starts_with(&format!("GET {path} HTTP/1.1\n")), "{}", answer.body);
-        for there in
-            ["host: order:80", "x-yours: 2", "x-forwarded-for: 9.9.9.9, 127.0.0.1", "x-forwarded-proto: http"]
-        {
+        for there in [
+            "host: order:80",
+            "x-yours: 2",
+            "\nx-forwarded-for: 127.0.0.1\n",
+            "x-forwarded-proto: http",
+            "via: 1.1 shop\n",
+        ] {
             assert!(answer.body.contains(there), "{there} in {}", answer.body);
         }
         assert!(answer.body.contains("x-request-id: ") && answer.body.contains("x-forwarded-host: order:80"));
@@ -62,9 +66,41 @@ async fn a_connection_carries_many_requests_and_no_field_of_one_hop() {
             assert!(!answer.body.contains(gone), "{gone} in {}", answer.body);
         }
         assert_eq!(answer.headers.get("x-end").map(http::HeaderValue::as_bytes), Some(&b"2"[..]));
+        assert_eq!(answer.headers.get("via").map(http::HeaderValue::as_bytes), Some(&b"1.1 shop"[..]));
         assert!(!answer.headers.contains_key("x-hop") && !answer.headers.contains_key("keep-alive"));
     }
     assert_eq!(pod.stats().await.connections, 1);
+}
+
+#[tokio::test]
+async fn a_trusted_hop_says_who_sent_the_request() {
+    let (app, keys) = (mirror().await, Keys::new());
+    let mut document = document(7, app.port, &keys);
+    document.trusted_hops = vec!["127.0.0.0/8".into(), "10.0.0.0/8".into()];
+    let mut pod = Pod::with(document, &keys).await;
+    let mut caller = Http1::connect(pod.sidecar.inbound).await;
+    let request = "GET / HTTP/1.1\r\nhost: order\r\nx-forwarded-for: 6.6.6.6, 1.1.1.1, 10.0.0.2\r\nx-real-ip: 1.1.1.1\r\n\
+                   x-forwarded-proto: https\r\nforwarded: for=6.6.6.6\r\nconnection: x-forwarded-for-not\r\n\r\n";
+    caller.write(request).await;
+    let said = caller.answer().await.body;
+    for there in [
+        "\nx-forwarded-for: 1.1.1.1, 10.0.0.2, 127.0.0.1\n",
+        "x-forwarded-proto: https\n",
+        "x-real-ip: 1.1.1.1\n",
+    ] {
+        assert!(said.contains(there), "{there} in {said}");
+    }
+    assert!(!said.contains("6.6.6.6"), "{said}");
+    // It is taken back while the connection is open.
+    pod.document.trusted_hops.clear();
+    pod.hand_off(None).await;
+    caller.write(request).await;
+    let said = caller.answer().await.body;
+    assert!(
+        said.contains("\nx-forwarded-for: 127.0.0.1\n") && said.contains("x-forwarded-proto: http\n"),
+        "{said}"
+    );
+    assert!(!said.contains("1.1.1.1") && !said.contains("forwarded: for"), "{said}");
 }
 
 #[tokio::test]
@@ -94,7 +130,13 @@ async fn http2_is_passed_on_as_http1() {
     assert!(!response.headers().contains_key("connection"));
     let said = within(response.into_body().collect()).await.expect("body").to_bytes();
     let said = String::from_utf8(said.to_vec()).expect("text");
-    for there in ["POST /path?q=1 HTTP/1.1\n", "host: order.shop\n", "cookie: a=1; b=2\n", "\npayload"] {
+    for there in [
+        "POST /path?q=1 HTTP/1.1\n",
+        "host: order.shop\n",
+        "via: 2.0 shop\n",
+        "cookie: a=1; b=2\n",
+        "\npayload",
+    ] {
         assert!(said.contains(there), "{there:?} in {said}");
     }
 }

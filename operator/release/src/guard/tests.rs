@@ -109,6 +109,7 @@ fn hand(revision: i64, to: Option<i64>) -> Write {
         readiness_path: None,
         readiness_timeout_ms: 5000,
         max_connections: 10,
+        trusted_hops: Vec::new(),
         drain_max_ms: 1000,
         hand_off,
         mirror: None,

@@ -66,9 +66,16 @@ fn live_fields_change_without_a_revision() {
     let mut world = running(2);
     world.apply(|spec| spec.replicas = 5);
     world.run_until(30, |world| world.status.ready.as_deref() == Some("5/5"));
-    world.apply(|spec| spec.sidecar = serde_json::from_str(r#"{"maxConnections": 77}"#).unwrap());
+    world.apply(|spec| {
+        spec.sidecar =
+            serde_json::from_str(r#"{"maxConnections": 77, "trustedHops": ["10.0.0.0/8"]}"#).unwrap();
+    });
     world.run(2);
-    assert_eq!(world.observed.configs[0].document.as_ref().unwrap().max_connections, 77);
+    let document = world.observed.configs[0].document.as_ref().unwrap();
+    assert_eq!(
+        (document.max_connections, document.trusted_hops.as_slice()),
+        (77, &["10.0.0.0/8".to_owned()][..])
+    );
     let told =
         |pod: &shop_release::Pod| pod.sidecar.acknowledged.as_ref().map(|seen| seen.generation) == Some(2);
     assert!(world.observed.pods.iter().all(told), "{}", world.describe());

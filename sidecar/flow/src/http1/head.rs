@@ -128,6 +128,8 @@ pub fn request<'h, 'b>(head: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Reque
 pub struct Response<'h, 'b> {
     /// From 100 to 999.
     pub status: u16,
+    /// HTTP/1.0, else 1.1.
+    pub is_http10: bool,
     /// In their order.
     pub fields: &'h [Field<'b>],
     /// Of the body.
@@ -158,7 +160,7 @@ pub fn response<'h, 'b>(
         (None, false) => Framing::UntilEnd,
     };
     let keep_alive = known.keep_alive(is_http10) && framing != Framing::UntilEnd;
-    Ok(Response { status, fields, framing, keep_alive })
+    Ok(Response { status, is_http10, fields, framing, keep_alive })
 }
 
 /// Reads a trailer section, with the empty line at its end.

@@ -92,7 +92,13 @@ const BODIES: &[(&str, &str, Required)] = &[
     (
         "interim answers come first",
         "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab",
-        Passed(&["HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n", "\r\n\r\nab"], &[]),
+        Passed(
+            &[
+                "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nvia: 1.1 shop\r\n\r\nHTTP/1.1 200 OK\r\n",
+                "\r\n\r\nab",
+            ],
+            &[],
+        ),
     ),
     (
         "fields of one hop",

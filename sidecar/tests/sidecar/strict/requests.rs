@@ -219,6 +219,26 @@ const ADDRESSED: &[(&str, &str, Required)] = &[
         Passed(&["x-far: 1\n"], &["x-own", "\nkeep-alive", "proxy-connection", "\nte:"]),
     ),
     (
+        "nobody says for the sidecar who sent it",
+        "GET /p HTTP/1.1\r\nhost: a\r\nconnection: x-forwarded-for\r\nx-forwarded-for: 6.6.6.6\r\nforwarded: for=6.6.6.6\r\nx-real-ip: 6.6.6.6\r\nx-forwarded-ssl: on\r\n\r\n",
+        Passed(&["x-forwarded-for: 127.0.0.1\n"], &["6.6.6.6", "ssl"]),
+    ),
+    (
+        "the way grows",
+        "GET /p HTTP/1.1\r\nhost: a\r\nvia: 1.0 other\r\n\r\n",
+        Passed(&["via: 1.0 other\nvia: 1.1 shop\n"], &[]),
+    ),
+    (
+        "one hop less",
+        "OPTIONS /p HTTP/1.1\r\nhost: a\r\nmax-forwards: 5\r\n\r\n",
+        Passed(&["max-forwards: 4\n"], &[]),
+    ),
+    (
+        "hops of other methods",
+        "GET /p HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\n\r\n",
+        Passed(&["max-forwards: 0\n"], &[]),
+    ),
+    (
         "Host is not of one hop",
         "GET /p HTTP/1.1\r\nhost: a\r\nconnection: host, content-length\r\ncontent-length: 1\r\n\r\nx",
         Passed(&["host: a\n", "\nx."], &[]),
@@ -248,6 +268,24 @@ async fn lines() {
 #[tokio::test]
 async fn addressed() {
     all(ADDRESSED).await;
+}
+
+#[tokio::test]
+async fn the_last_hop_answers_itself() {
+    let (app, seen) = telling().await;
+    let pod = Pod::start(7, app.port, &Keys::new()).await;
+    for (method, value, status) in
+        [("OPTIONS", "0", "200"), ("TRACE", "0", "405"), ("TRACE", "1, 2", "400"), ("OPTIONS", "x", "400")]
+    {
+        let request =
+            format!("{method} / HTTP/1.1\r\nhost: a\r\nmax-forwards: {value}\r\nconnection: close\r\n\r\n");
+        let answer = exchange(pod.sidecar.inbound, request.as_bytes(), usize::MAX).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains("x-shop-reason: "),
+            "{answer}"
+        );
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

@@ -165,6 +165,7 @@ pub fn document(revision: i64, app_port: u16, keys: &Keys) -> Document {
             readiness: Readiness { path: None, timeout_ms: 30_000 },
         },
         max_connections: 100,
+        trusted_hops: Vec::new(),
         drain_max_ms: 600_000,
         hand_off: None,
         mirror: None,
