@@ -12,6 +12,7 @@ pub mod drain;
 pub mod handover;
 mod http1;
 pub mod inbound;
+mod patience;
 pub mod settings;
 mod sidecar;
 pub mod standalone;

@@ -60,8 +60,10 @@ pub mod reasons {
     pub const NOT_SUPPORTED: &str = "not-supported";
     /// `Max-Forwards` said that the request goes no further.
     pub const MAX_FORWARDS: &str = "max-forwards";
+    /// The caller sent its body too slowly.
+    pub const BODY_TOO_SLOW: &str = "body-too-slow";
     /// All of them, for metrics that want a closed label set.
-    pub const ALL: [&str; 9] = [
+    pub const ALL: [&str; 10] = [
         DRAINING,
         APP_UNREACHABLE,
         APP_RESET,
@@ -71,6 +73,7 @@ pub mod reasons {
         HEAD_TOO_LARGE,
         NOT_SUPPORTED,
         MAX_FORWARDS,
+        BODY_TOO_SLOW,
     ];
 }
 

@@ -10,6 +10,7 @@ pub mod drain;
 pub mod hops;
 pub mod http1;
 pub mod limit;
+pub mod pace;
 pub mod retry;
 pub mod sampling;
 pub mod split;

@@ -57,6 +57,9 @@ pub enum BodyError {
     /// The connection broke.
     #[error("the connection broke")]
     Io(#[from] io::Error),
+    /// The caller sent it too slowly.
+    #[error("the body comes too slowly")]
+    Slow,
     /// The other side sent what is no body.
     #[error("the body is malformed or cut off")]
     Bad,

@@ -10,17 +10,16 @@ use http_body::Frame;
 use shop_flow::http1::body::{Decoded, Decoder};
 use shop_flow::http1::head::Scan;
 use shop_flow::http1::{Bad, Framing};
+use shop_flow::pace;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::BodyError;
 use super::parse::trailers;
+use crate::patience::Patience;
 
 /// Bytes that are read at once.
 const ROOM: usize = 8 * 1024;
-/// What a client that waits for it is told before its body is read.
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
 /// Reads messages.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -153,13 +152,21 @@ struct Shared {
     reader: Option<Reader>,
     /// Bodies that have begun.
     bodies: u64,
-    /// The client waits to be told that it may send its body.
+    /// The client waits to be told that it may send its body: until then it is not slow.
     expects_continue: bool,
+    /// How slow the client may be with its body.
+    patience: Patience,
 }
 
 impl SharedReader {
     pub(crate) fn new(reader: Reader) -> Self {
-        Self(Arc::new(Mutex::new(Shared { reader: Some(reader), bodies: 0, expects_continue: false })))
+        let patience = Patience::endless();
+        Self(Arc::new(Mutex::new(Shared {
+            reader: Some(reader),
+            bodies: 0,
+            expects_continue: false,
+            patience,
+        })))
     }
 
     /// Does something with the reader; nothing once it was taken.
@@ -175,6 +182,8 @@ impl SharedReader {
     pub(crate) fn begin_body(&self, framing: Framing, expects_continue: bool) -> CallerBody {
         let mut shared = self.lock();
         shared.expects_continue = expects_continue;
+        shared.patience =
+            if framing == Framing::Empty { Patience::endless() } else { Patience::new(pace::BODY) };
         shared.bodies += 1;
         if let Some(reader) = &mut shared.reader {
             reader.begin_body(framing);
@@ -182,9 +191,14 @@ impl SharedReader {
         CallerBody { number: shared.bodies, reader: self.clone() }
     }
 
-    /// An answer begins: it is too late for a 100.
-    pub(crate) fn answer_begins(&self) {
+    /// The client is told to send its body.
+    pub(crate) fn told_to_continue(&self) {
         self.lock().expects_continue = false;
+    }
+
+    /// An answer begins: from now on both sides may take their time.
+    pub(crate) fn answer_begins(&self) {
+        self.lock().patience = Patience::endless();
     }
 
     pub(crate) fn body_is_done(&self) -> bool {
@@ -203,17 +217,20 @@ impl SharedReader {
         shared: &mut Shared,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let expected = std::mem::take(&mut shared.expects_continue);
         let Some(reader) = &mut shared.reader else { return Poll::Ready(None) };
-        if expected && reader.buffered() == 0 {
-            // Nothing else is being written: the answer before has left, and this one has not begun. So few bytes always fit.
-            match reader.half.as_ref().try_write(CONTINUE) {
-                Ok(written) if written == CONTINUE.len() => {}
-                Ok(_) => return Poll::Ready(Some(Err(BodyError::Bad))),
-                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+        let polled = reader.poll_body(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                shared.expects_continue = false;
+                shared.patience.moved(frame.data_ref().map_or(0, Bytes::len));
             }
+            Poll::Pending if !shared.expects_continue && shared.patience.poll_waits(context).is_ready() => {
+                reader.broken = true;
+                return Poll::Ready(Some(Err(BodyError::Slow)));
+            }
+            _ => {}
         }
-        reader.poll_body(context)
+        polled
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {

@@ -159,7 +159,12 @@ impl Flight {
     fn count_in_window(&self, took: Duration) {
         let senseless = matches!(
             self.reason,
-            Some(reasons::BAD_REQUEST | reasons::HEAD_TOO_LARGE | reasons::NOT_SUPPORTED)
+            Some(
+                reasons::BAD_REQUEST
+                    | reasons::HEAD_TOO_LARGE
+                    | reasons::NOT_SUPPORTED
+                    | reasons::BODY_TOO_SLOW
+            )
         );
         if senseless || self.status == GONE {
             return;

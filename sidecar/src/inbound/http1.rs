@@ -1,6 +1,7 @@
 //! A caller's HTTP/1 connection: one request after the other, until either side has enough.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,18 +12,21 @@ use http_body::Body as _;
 use shop_contract::reasons;
 use shop_flow::drain::{self, Idle};
 use shop_flow::http1::{Bad, Framing};
+use shop_flow::pace;
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 use super::answer::AnswerBody;
 use super::request::Answer;
 use super::sender::Peer;
 use super::signal::Signal;
 use super::tunnel::{Ends, Tunnel};
-use super::{Proxy, request};
+use super::{IDLE_CONNECTION, Proxy, request};
 use crate::http1::{
     Encoder, Halves, Incoming, Interim, Reader, RequestHead, SharedReader, Writer, put_answer_head,
     request_head,
 };
+use crate::patience::Patience;
 
 /// Head of a request, beyond which it is answered 431.
 const MAX_HEAD: usize = 32 * 1024;
@@ -46,6 +50,8 @@ pub(super) struct Connection {
     writer: Writer,
     life: drain::Connection,
     interim: Interim,
+    /// Of the longest time without a request; set anew when it fires, not at every request.
+    idle: Option<Pin<Box<Sleep>>>,
 }
 
 /// What follows a request.
@@ -69,7 +75,15 @@ impl Connection {
             life.received(proxy.telemetry.clock.now());
         }
         let reader = SharedReader::new(Reader::new(read, first));
-        Self { peer, proxy, reader, writer: Writer::new(write), life, interim: Interim::default() }
+        Self {
+            peer,
+            proxy,
+            reader,
+            writer: Writer::new(write),
+            life,
+            interim: Interim::default(),
+            idle: None,
+        }
     }
 
     /// Serves requests until the connection ends, or becomes a tunnel.
@@ -137,9 +151,12 @@ impl Connection {
     ) -> Option<()> {
         self.reader.with(Reader::release);
         self.writer.release();
+        let idle_until = tokio::time::Instant::now() + IDLE_CONNECTION;
         while !self.proxy.drain.is_draining() {
-            let read = poll_fn(|context| match poll_fill(&self.reader, context) {
+            let (reader, idle) = (&self.reader, &mut self.idle);
+            let read = poll_fn(|context| match poll_fill(reader, context) {
                 Poll::Ready(read) => Poll::Ready(Some(read)),
+                Poll::Pending if is_over(idle, idle_until, context) => Poll::Ready(Some(0)),
                 Poll::Pending => drain.poll(context).map(|()| None),
             })
             .await;
@@ -220,14 +237,14 @@ impl Connection {
     /// Passes interim answers on. What does not leave at once does with what follows.
     fn tell_interim(&mut self, context: &mut Context<'_>) {
         self.put_interim();
-        if self.writer.poll_flush(context).is_pending() {
-            // A 100 would come in the middle of it.
-            self.reader.answer_begins();
-        }
+        let _ = self.writer.poll_flush(context);
     }
 
     fn put_interim(&mut self) {
         for mut answer in self.interim.take() {
+            if answer.status() == StatusCode::CONTINUE {
+                self.reader.told_to_continue();
+            }
             super::headers::strip_hop_by_hop(answer.headers_mut());
             let received = answer.version();
             super::headers::add_via(answer.headers_mut(), received);
@@ -240,10 +257,17 @@ impl Connection {
     async fn write(&mut self, body: AnswerBody, mut encoder: Encoder) -> bool {
         let mut body = (!body.is_end_stream()).then_some(body);
         let (reader, writer) = (&self.reader, &mut self.writer);
+        let (mut patience, mut written) = (Patience::new(pace::ANSWER), writer.written);
         poll_fn(|context| match writer.poll_pump(context, &mut body, &mut encoder) {
             Poll::Ready(written) => Poll::Ready(written.is_ok()),
             Poll::Pending if has_gone(reader, context) => Poll::Ready(false),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                patience.moved(writer.written - written);
+                written = writer.written;
+                // With everything written it is the app that is waited for.
+                let slow = !writer.is_flushed() && patience.poll_waits(context).is_ready();
+                if slow { Poll::Ready(false) } else { Poll::Pending }
+            }
         })
         .await
     }
@@ -309,6 +333,22 @@ impl Connection {
         let flushed = poll_fn(|context| self.writer.poll_flush(context)).await;
         if flushed.is_ok() { Next::Tunnel(ends) } else { Next::Broken }
     }
+}
+
+/// Whether a connection has been without a request for too long. Its timer fires once in that time, whatever happens between.
+fn is_over(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    until: tokio::time::Instant,
+    context: &mut Context<'_>,
+) -> bool {
+    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+    while timer.as_mut().poll(context).is_ready() {
+        if timer.deadline() >= until {
+            return true;
+        }
+        timer.as_mut().reset(until);
+    }
+    false
 }
 
 /// Reads more; 0 at the end, however it came.

@@ -183,6 +183,7 @@ async fn pass_on(
                 Failure::Reset => (StatusCode::BAD_GATEWAY, reasons::APP_RESET),
                 Failure::Bad => (StatusCode::BAD_GATEWAY, reasons::BAD_ANSWER),
                 Failure::Caller => (StatusCode::BAD_REQUEST, reasons::BAD_REQUEST),
+                Failure::Slow => (StatusCode::REQUEST_TIMEOUT, reasons::BODY_TOO_SLOW),
             };
             flight.refuse(status, reason).into()
         }
@@ -281,7 +282,7 @@ async fn hand_off(
             Err(unanswered) => unanswered,
         };
         let Some(unsent) = unanswered.unsent else {
-            if unanswered.failure != Failure::Caller {
+            if !unanswered.failure.is_callers() {
                 flight.way = Way::Lost;
             }
             return Err(unanswered);

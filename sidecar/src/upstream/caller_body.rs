@@ -2,13 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::oneshot;
 
+use super::Failure;
 use crate::http1::{BodyError, Incoming};
 
 /// A body that comes from a caller.
@@ -28,12 +29,19 @@ struct Copy {
 
 /// Whether the caller went away before the end of its body.
 #[derive(Clone, Debug, Default)]
-pub struct Gone(Arc<AtomicBool>);
+pub struct Gone(Arc<AtomicU8>);
+
+const GONE: u8 = 1;
+const SLOW: u8 = 2;
 
 impl Gone {
-    /// Whether it did.
-    pub fn is_gone(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// Why there is nobody to answer any more, or nothing to wait for.
+    pub fn why(&self) -> Option<Failure> {
+        match self.0.load(Ordering::Acquire) {
+            GONE => Some(Failure::Caller),
+            SLOW => Some(Failure::Slow),
+            _ => None,
+        }
     }
 }
 
@@ -60,8 +68,9 @@ impl CallerBody {
                     copy.read.extend_from_slice(data);
                 }
             }
-            Some(Err(_)) => {
-                self.gone.0.store(true, Ordering::Release);
+            Some(Err(error)) => {
+                let why = if matches!(error, BodyError::Slow) { SLOW } else { GONE };
+                self.gone.0.store(why, Ordering::Release);
                 self.copy = None;
             }
             None => {}

@@ -121,8 +121,7 @@ impl Exchange {
                     if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                         return Poll::Ready(Ok(head));
                     }
-                    // The caller has been told to continue when its body was first asked for.
-                    if let Some(interim) = interim.filter(|_| status != StatusCode::CONTINUE) {
+                    if let Some(interim) = interim {
                         interim.push(head.response);
                     }
                 }

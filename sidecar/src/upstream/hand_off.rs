@@ -116,7 +116,7 @@ async fn attempt(
             target.succeeded();
             Ok(Attempt::Answered(answered))
         }
-        Err(unanswered) if unanswered.failure == Failure::Caller => Err(unanswered),
+        Err(unanswered) if unanswered.failure.is_callers() => Err(unanswered),
         Err(unanswered) => {
             target.failed(telemetry.clock.now());
             if let Some(failures) = failures {

@@ -45,6 +45,16 @@ pub enum Failure {
     /// The caller went away before the end of its body: nobody is there for an answer, and nobody's fault but its own.
     #[error("the caller went away before the end of its body")]
     Caller,
+    /// The caller sent its body too slowly.
+    #[error("the caller sent its body too slowly")]
+    Slow,
+}
+
+impl Failure {
+    /// Whether it is the caller's fault, and says nothing about the upstream.
+    pub fn is_callers(self) -> bool {
+        matches!(self, Self::Caller | Self::Slow)
+    }
 }
 
 /// A request that was not answered.
@@ -117,12 +127,9 @@ impl Upstream {
                 })
             }
         };
-        let (response, upgraded) = sent.map_err(|unanswered| {
-            if gone.is_some_and(|gone| gone.is_gone()) {
-                Unanswered { failure: Failure::Caller, unsent: None }
-            } else {
-                unanswered
-            }
+        let (response, upgraded) = sent.map_err(|unanswered| match gone.and_then(|gone| gone.why()) {
+            Some(failure) => Unanswered { failure, unsent: None },
+            None => unanswered,
         })?;
         Ok(Answered { response, lease, upgraded })
     }

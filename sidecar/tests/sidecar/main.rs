@@ -7,5 +7,6 @@ mod drain;
 mod hand_off;
 mod mirror;
 mod pass;
+mod slow;
 mod strict;
 mod support;
