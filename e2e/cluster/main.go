@@ -38,6 +38,10 @@ func main() {
 		if err := forward(args); err != nil {
 			fail("forward: %v", err)
 		}
+	case "grpc-interop":
+		if err := grpcInterop(args); err != nil {
+			fail("grpc-interop: %v", err)
+		}
 	default:
 		command := server(component)
 		if command == nil {

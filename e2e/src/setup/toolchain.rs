@@ -23,7 +23,7 @@ const TAGS: &str = "selinux,notest,grpcnotrace";
 /// What is built by `go install . tool`, under the name it is installed with; `cluster` is the module itself.
 const PROGRAMS: &[&str] = &["cluster", "helm", "coredns", "metrics-server", "kubeconform", "kwok"];
 /// What goes into the stamp: whatever changes what is built.
-const SOURCES: &[&str] = &["go.mod", "go.sum", "main.go", "forward.go", "pause.c"];
+const SOURCES: &[&str] = &["go.mod", "go.sum", "main.go", "forward.go", "interop.go", "pause.c"];
 /// A full build takes minutes: so often it says how far it is.
 const PROGRESS: Duration = Duration::from_secs(15);
 

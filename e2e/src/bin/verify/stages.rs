@@ -27,7 +27,7 @@ pub(crate) enum Kind {
 pub(crate) const LIMIT: Duration = Duration::from_mins(25);
 
 /// All stages, in the order in which they are run.
-pub(crate) const STAGES: [Stage; 10] = [
+pub(crate) const STAGES: [Stage; 11] = [
     Stage { name: "format", kind: Kind::Commands(&[&["fmt", "--all", "--check"]]) },
     Stage {
         name: "lint",
@@ -57,6 +57,7 @@ pub(crate) const STAGES: [Stage; 10] = [
     Stage { name: "disruptive", kind: Kind::ClusterTests { threads: "1" } },
     Stage { name: "policies", kind: Kind::ClusterTests { threads: "1" } },
     Stage { name: "chart", kind: Kind::ClusterTests { threads: "1" } },
+    Stage { name: "grpc", kind: Kind::ClusterTests { threads: "1" } },
     Stage { name: "harness", kind: Kind::ClusterTests { threads: "1" } },
 ];
 
