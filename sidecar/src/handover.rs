@@ -1,7 +1,8 @@
 //! The header of a request that another revision handed over: who it came from, under a MAC of the service's key.
 //!
 //! Without the MAC any client could claim to be somebody else and skip what the first sidecar has checked. The text is
-//! `v1;<key id>;<from revision>;<client address>;<MAC in base64>`, with `m1` of a copy that nobody waits for; the MAC is
+//! `v1;<key id>;<from revision>;<client address>;<MAC in base64>`, with `m1` of a copy that nobody waits for. Where the first
+//! sidecar has verified a token, what it says of the user follows the address, and the words are `v2` and `m2`. The MAC is
 //! HMAC-SHA256 and covers service and receiving revision too, so that a header taken from one revision is worth nothing at
 //! another.
 
@@ -14,6 +15,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use http::HeaderValue;
 use shop_contract::{HandoverKeys, Identity};
+
+use crate::auth::{UserId, Verified};
 
 /// Bytes of a MAC key; a shorter one is refused.
 const KEY_BYTES: usize = 32;
@@ -94,16 +97,34 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Answer => "v1",
-            Self::Copy => "m1",
+    fn word(self, with_user: bool) -> &'static str {
+        match (self, with_user) {
+            (Self::Answer, false) => "v1",
+            (Self::Answer, true) => "v2",
+            (Self::Copy, false) => "m1",
+            (Self::Copy, true) => "m2",
         }
     }
 }
 
+/// On whose behalf a request is handed over.
+#[derive(Clone, Copy, Debug)]
+pub struct Behalf<'a> {
+    /// Address of the client.
+    pub client: IpAddr,
+    /// What is known of the user.
+    pub user: Option<&'a Verified>,
+}
+
+impl Behalf<'_> {
+    /// The verified user of the request, if there is one.
+    pub fn user_id(&self) -> Option<&UserId> {
+        self.user.and_then(|verified| verified.user.as_ref())
+    }
+}
+
 /// What a valid header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handover {
     /// The revision that handed the request over.
     pub from_revision: i64,
@@ -111,6 +132,8 @@ pub struct Handover {
     pub client: IpAddr,
     /// What for.
     pub purpose: Purpose,
+    /// What that revision says of the user, as [`Verified::seal`] writes it.
+    pub user: Option<Box<str>>,
 }
 
 /// The header for a request that `identity`'s revision hands to `to_revision`.
@@ -118,13 +141,19 @@ pub fn seal(
     keys: &MacKeys,
     identity: &Identity,
     to_revision: i64,
-    client: IpAddr,
+    behalf: Behalf<'_>,
     purpose: Purpose,
 ) -> HeaderValue {
     let (id, key) = &keys.current;
-    let from = identity.revision;
-    let mac = hmac::sign(key, claim(identity, from, to_revision, client, purpose).as_bytes());
-    let text = format!("{};{id};{from};{client};{}", purpose.word(), BASE64.encode(mac));
+    let (from, client) = (identity.revision, behalf.client);
+    let user = behalf.user.and_then(Verified::seal);
+    let user = user.as_deref();
+    let mac = hmac::sign(key, claim(identity, (from, to_revision), client, user, purpose).as_bytes());
+    let (word, mac) = (purpose.word(user.is_some()), BASE64.encode(mac));
+    let text = match user {
+        None => format!("{word};{id};{from};{client};{mac}"),
+        Some(user) => format!("{word};{id};{from};{client};{user};{mac}"),
+    };
     // Never the default: key ids are checked, and the rest is digits, dots, colons and base64.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
@@ -138,9 +167,11 @@ pub fn open(
     header: &HeaderValue,
 ) -> Option<Handover> {
     let mut parts = header.to_str().ok()?.split(';');
-    let (version, id, from, client, mac) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let purpose = [Purpose::Answer, Purpose::Copy].into_iter().find(|purpose| purpose.word() == version)?;
+    let (word, id, from, client) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let known = [Purpose::Answer, Purpose::Copy].into_iter().flat_map(|one| [(one, false), (one, true)]);
+    let (purpose, with_user) = known.into_iter().find(|(one, with_user)| one.word(*with_user) == word)?;
+    let user = if with_user { Some(parts.next()?) } else { None };
+    let mac = parts.next()?;
     if parts.next().is_some() {
         return None;
     }
@@ -148,15 +179,22 @@ pub fn open(
     let (from_revision, client) = (from.parse().ok()?, client.parse().ok()?);
     let to = if from_revision == identity.revision { sent_to(purpose)? } else { identity.revision };
     let mac = BASE64.decode(mac).ok()?;
-    let claim = claim(identity, from_revision, to, client, purpose);
+    let claim = claim(identity, (from_revision, to), client, user, purpose);
     hmac::verify(key, claim.as_bytes(), &mac).ok()?;
-    Some(Handover { from_revision, client, purpose })
+    Some(Handover { from_revision, client, purpose, user: user.map(Into::into) })
 }
 
 /// The bytes under the MAC.
-fn claim(identity: &Identity, from: i64, to: i64, client: IpAddr, purpose: Purpose) -> String {
-    let (word, namespace, uid) = (purpose.word(), &identity.namespace, &identity.service_uid);
-    format!("shop-handover-{word}\n{namespace}\n{uid}\n{from}\n{to}\n{client}")
+fn claim(
+    identity: &Identity,
+    (from, to): (i64, i64),
+    client: IpAddr,
+    user: Option<&str>,
+    purpose: Purpose,
+) -> String {
+    let (word, namespace, uid) = (purpose.word(user.is_some()), &identity.namespace, &identity.service_uid);
+    let user = user.map_or_else(String::new, |user| format!("\n{user}"));
+    format!("shop-handover-{word}\n{namespace}\n{uid}\n{from}\n{to}\n{client}{user}")
 }
 
 #[cfg(test)]
@@ -165,6 +203,10 @@ mod tests {
 
     fn identity(revision: i64) -> Identity {
         Identity { namespace: "shop".into(), service: "order".into(), service_uid: "u1".into(), revision }
+    }
+
+    fn by(client: IpAddr) -> Behalf<'static> {
+        Behalf { client, user: None }
     }
 
     fn nowhere(_: Purpose) -> Option<i64> {
@@ -187,13 +229,13 @@ mod tests {
     fn only_the_named_revision_opens_it() {
         let keys = keys(&names("k1", None), &[("k1", 1)]).expect("keys");
         let client = "2001:db8::1".parse().expect("address");
-        let copy = seal(&keys, &identity(7), 8, client, Purpose::Copy);
-        let opened = Handover { from_revision: 7, client, purpose: Purpose::Copy };
+        let copy = seal(&keys, &identity(7), 8, by(client), Purpose::Copy);
+        let opened = Handover { from_revision: 7, client, purpose: Purpose::Copy, user: None };
         assert_eq!(open(&keys, &identity(8), nowhere, &copy), Some(opened));
         let turned = copy.to_str().expect("text").replace("m1;", "v1;");
         assert_eq!(open(&keys, &identity(8), nowhere, &HeaderValue::try_from(turned).expect("header")), None);
-        let header = seal(&keys, &identity(7), 8, client, Purpose::Answer);
-        let opened = Handover { from_revision: 7, client, purpose: Purpose::Answer };
+        let header = seal(&keys, &identity(7), 8, by(client), Purpose::Answer);
+        let opened = Handover { from_revision: 7, client, purpose: Purpose::Answer, user: None };
         assert_eq!(open(&keys, &identity(8), nowhere, &header), Some(opened));
         assert_eq!(open(&keys, &identity(9), nowhere, &header), None);
         let forged = header.to_str().expect("text").replace("2001:db8::1", "2001:db8::2");
@@ -211,8 +253,8 @@ mod tests {
     fn what_comes_back_is_known_by_whoever_sent_it() {
         let keys = keys(&names("k1", None), &[("k1", 1)]).expect("keys");
         let client = "10.0.0.1".parse().expect("address");
-        let header = seal(&keys, &identity(7), 8, client, Purpose::Answer);
-        let opened = Handover { from_revision: 7, client, purpose: Purpose::Answer };
+        let header = seal(&keys, &identity(7), 8, by(client), Purpose::Answer);
+        let opened = Handover { from_revision: 7, client, purpose: Purpose::Answer, user: None };
         assert_eq!(open(&keys, &identity(7), |_| Some(8), &header), Some(opened));
         assert_eq!(open(&keys, &identity(7), |_| Some(9), &header), None);
         assert_eq!(open(&keys, &identity(7), nowhere, &header), None);
@@ -230,7 +272,7 @@ mod tests {
                     receiver,
                     &identity(8),
                     nowhere,
-                    &seal(sender, &identity(7), 8, client, Purpose::Answer)
+                    &seal(sender, &identity(7), 8, by(client), Purpose::Answer)
                 )
                 .is_some()
             );

@@ -4,6 +4,7 @@
 //! another revision's pods). [`admin`] is the other port; [`drain`] and [`control`] end a pod's traffic in order.
 
 pub mod admin;
+pub mod auth;
 pub mod choice;
 mod clock;
 pub mod config;

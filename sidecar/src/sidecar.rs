@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{self, Admin};
+use crate::auth;
 use crate::clock::Clock;
 use crate::config::{Config, watch};
 use crate::drain::DrainControl;
@@ -86,6 +87,7 @@ impl Sidecar {
         });
         config.start();
         let tasks = [
+            tokio::spawn(auth::follow(Arc::clone(&config), Arc::clone(&telemetry))),
             tokio::spawn(follow_drain_max(Arc::clone(&config), Arc::clone(&drain))),
             tokio::spawn(watch::follow(Arc::clone(&config), vec![settings.config_dir, settings.keys_dir])),
             tokio::spawn(control::serve(control_listener, Arc::clone(&drain))),

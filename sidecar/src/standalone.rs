@@ -125,6 +125,7 @@ fn document(app_port: u16) -> Result<Document, StandaloneError> {
         drain_max_ms: DRAIN_MAX_MS,
         hand_off: None,
         mirror: None,
+        auth: None,
         push_keys: PublicKeys { current: BASE64.encode(key.public_key()), next: None },
         handover_keys: HandoverKeys { current: MAC_KEY.to_owned(), next: None },
     })

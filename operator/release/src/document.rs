@@ -106,6 +106,8 @@ pub enum Sticky {
     Cookie(String),
     /// The caller's address.
     Client,
+    /// The verified user.
+    User,
 }
 
 /// Copies of requests for another revision.

@@ -67,6 +67,7 @@ pub fn contract_document(
         drain_max_ms: document.drain_max_ms,
         hand_off: document.hand_off.as_ref().map(|hand_off| traffic::hand_off(hand_off, &address)),
         mirror: document.mirror.as_ref().map(|mirror| traffic::mirror(mirror, &address)),
+        auth: None,
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
         handover_keys: HandoverKeys { current: keys.handover.clone(), next: None },
     }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use crate::auth::Auth;
 use crate::network::{Network, NotANetwork};
 use crate::traffic::{HandOff, Mirror};
 
@@ -52,6 +53,9 @@ pub struct Document {
     /// Which requests another revision gets a copy of; absent unless asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Mirror>,
+    /// Who may send requests; absent: everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// Keys that may sign a push.
     pub push_keys: PublicKeys,
     /// Ids of the keys for the hand-over header's MAC.
@@ -225,6 +229,19 @@ pub enum InvalidDocument {
     /// A value that no request can have.
     #[error("{0} must be 1 to 253 visible ASCII characters, of a cookie without \" , ; \\")]
     Value(&'static str),
+    /// A source of keys that cannot be asked.
+    #[error("auth.jwt.keys.jwks must be an http or https URL of at most 2048 visible ASCII characters")]
+    Jwks,
+    /// A header that says something else already.
+    #[error(
+        "auth.jwt.headers must not set {0:?}; write another name, in lower case and without '_', as x-user-tier"
+    )]
+    ClaimHeader(String),
+    /// A path that can be read in two ways.
+    #[error(
+        "auth.jwt.except.path {0:?} must begin with '/' and have no empty segment, no '.' or '..', and none of ? # \\ % ;"
+    )]
+    OpenPath(String),
 }
 
 impl Document {
@@ -249,6 +266,9 @@ impl Document {
         }
         if let Some(mirror) = &self.mirror {
             mirror.validate(self.identity.revision)?;
+        }
+        if let Some(auth) = &self.auth {
+            auth.validate()?;
         }
         Ok(())
     }

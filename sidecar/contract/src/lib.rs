@@ -3,6 +3,7 @@
 //!
 //! Nothing here does I/O or signs anything: `operator` signs and sends, `sidecar` verifies and serves.
 
+mod auth;
 mod document;
 mod names;
 mod network;
@@ -10,6 +11,10 @@ mod push;
 mod stats;
 mod traffic;
 
+pub use auth::{
+    Auth, ClaimHeader, Jwt, JwtKeys, MAX_CLAIM_HEADERS, MAX_OPEN, Open, RESERVED_HEADERS, RESERVED_PREFIXES,
+    USER_HEADER,
+};
 pub use document::{
     App, Colour, Document, Endpoints, HandoverKeys, Identity, InvalidDocument, MAX_TRUSTED_HOPS, Protocol,
     PublicKeys, Readiness, Role, SCHEMA,

@@ -62,8 +62,16 @@ pub mod reasons {
     pub const MAX_FORWARDS: &str = "max-forwards";
     /// The caller sent its body too slowly.
     pub const BODY_TOO_SLOW: &str = "body-too-slow";
+    /// No token, where one is needed.
+    pub const TOKEN_MISSING: &str = "token-missing";
+    /// A token that is not good: of somebody else, for somebody else, or none at all.
+    pub const TOKEN_INVALID: &str = "token-invalid";
+    /// A token whose time is over.
+    pub const TOKEN_EXPIRED: &str = "token-expired";
+    /// Tokens cannot be verified yet: their keys were never reached.
+    pub const TOKEN_KEYS_MISSING: &str = "token-keys-missing";
     /// All of them, for metrics that want a closed label set.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 14] = [
         DRAINING,
         APP_UNREACHABLE,
         APP_RESET,
@@ -74,6 +82,10 @@ pub mod reasons {
         NOT_SUPPORTED,
         MAX_FORWARDS,
         BODY_TOO_SLOW,
+        TOKEN_MISSING,
+        TOKEN_INVALID,
+        TOKEN_EXPIRED,
+        TOKEN_KEYS_MISSING,
     ];
 }
 

@@ -94,6 +94,7 @@ fn matches_stickiness_and_mirror_read_as_they_are_written() {
     assert_eq!(hand_off.sticky, Some(Sticky::Cookie("session".into())));
     assert_eq!(document.mirror.clone().unwrap().methods, ["GET", "HEAD"]);
     assert_eq!(serde_json::to_string(&Sticky::Client).unwrap(), r#""client""#);
+    assert_eq!(serde_json::to_string(&Sticky::User).unwrap(), r#""user""#);
     let again: Document = serde_json::from_slice(&serde_json::to_vec(&document).unwrap()).unwrap();
     assert_eq!(again, document);
 }
@@ -102,7 +103,7 @@ fn matches_stickiness_and_mirror_read_as_they_are_written() {
 #[test]
 fn unused_fields_are_not_written() {
     let text = serde_json::to_string(&document()).unwrap();
-    for field in ["match", "sticky", "mirror"] {
+    for field in ["match", "sticky", "mirror", "auth"] {
         assert!(!text.contains(field), "{field} in {text}");
     }
 }
@@ -134,6 +135,42 @@ fn traffic_that_no_request_can_fit_is_named() {
     let mut spaced = with_traffic();
     spaced.hand_off.as_mut().unwrap().matches[0].header = pair("user-agent", "Mozilla 5.0; (X)");
     assert_eq!(spaced.validate(), Ok(()));
+}
+
+/// Who may send requests, as the operator writes it.
+const AUTH: &str = r#"{"jwt": {
+  "issuer": "https://shop.example", "audience": "shop", "keys": {"jwks": "http://user/.well-known/jwks.json"},
+  "headers": [{"claim": "tier", "header": "x-user-tier"}],
+  "except": [{"path": "/healthz"}, {"path": "/products", "methods": ["GET", "HEAD"]}]
+}}"#;
+
+#[test]
+fn tokens_that_cannot_be_asked_for_are_named() {
+    let with = |change: &dyn Fn(&mut Jwt)| {
+        let mut auth: Auth = serde_json::from_str(AUTH).unwrap();
+        change(auth.jwt.as_mut().unwrap());
+        let document = Document { auth: Some(auth), ..document() };
+        let again: Document = serde_json::from_slice(&serde_json::to_vec(&document).unwrap()).unwrap();
+        assert_eq!(again, document);
+        document.validate().map_err(|error| error.to_string())
+    };
+    assert_eq!(with(&|_| {}), Ok(()));
+    assert_eq!(with(&|jwt| jwt.keys = JwtKeys::Secret("jwt-1".into())), Ok(()));
+    let refused = |change: &dyn Fn(&mut Jwt), expected: &str| {
+        let error = with(change).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(&|jwt| jwt.issuer.clear(), "auth.jwt.issuer must be 1 to 253");
+    refused(&|jwt| jwt.keys = JwtKeys::Jwks("ftp://user".into()), "http or https URL");
+    refused(&|jwt| jwt.headers = vec![jwt.headers[0].clone(); 17], "at most 16");
+    for name in ["authorization", "x-shop-handover", "x-forwarded-for", "X-User", "x_user", "content-length"]
+    {
+        refused(&|jwt| jwt.headers[0].header = name.into(), "must not set");
+    }
+    for path in ["products", "/a/../b", "/a//b", "/a?b", "/a%2fb", "/a;b", "/a\\b", ""] {
+        refused(&|jwt| jwt.except[0].path = path.into(), "auth.jwt.except.path");
+    }
+    refused(&|jwt| jwt.except[1].methods[0] = "GE T".into(), "auth.jwt.except.methods must");
 }
 
 fn counters(requests: u64, failures: u64, bucket: usize) -> RevisionCounters {

@@ -80,6 +80,8 @@ pub enum Sticky {
     Cookie(String),
     /// The caller's address: `"client"`.
     Client,
+    /// The verified user: `"user"`.
+    User,
 }
 
 /// Copies of requests that another revision gets too; its answers are thrown away.
@@ -115,7 +117,7 @@ impl HandOff {
         match &self.sticky {
             Some(Sticky::Header(name)) => token("handOff.sticky.header", name, MAX_NAME),
             Some(Sticky::Cookie(name)) => token("handOff.sticky.cookie", name, MAX_NAME),
-            Some(Sticky::Client) | None => Ok(()),
+            Some(Sticky::Client | Sticky::User) | None => Ok(()),
         }
     }
 }
@@ -154,7 +156,7 @@ impl Mirror {
 }
 
 /// A token of RFC 9110 section 5.6.2: names of headers, cookies and methods.
-fn token(field: &'static str, word: &str, longest: usize) -> Result<(), InvalidDocument> {
+pub(crate) fn token(field: &'static str, word: &str, longest: usize) -> Result<(), InvalidDocument> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if (1..=longest).contains(&word.len()) && word.bytes().all(is_token) {
         Ok(())

@@ -13,6 +13,8 @@ use shop_contract::{HandOff, Match, Sticky};
 use shop_flow::split::{Split, Sum};
 use shop_flow::sticky;
 
+use crate::auth::UserId;
+
 /// Says of each request whether it is handed over.
 #[derive(Debug)]
 pub struct Choice {
@@ -35,11 +37,11 @@ impl Choice {
     }
 
     /// Whether a request is one to hand over. A request without the key that users are told apart by is counted.
-    pub fn takes(&self, headers: &HeaderMap, client: IpAddr) -> bool {
+    pub fn takes(&self, headers: &HeaderMap, client: IpAddr, user: Option<&UserId>) -> bool {
         if self.conditions.iter().any(|condition| condition.fits(headers)) {
             return true;
         }
-        let hash = self.key.as_ref().and_then(|key| key.hash(self.seed, headers, client));
+        let hash = self.key.as_ref().and_then(|key| key.hash(self.seed, headers, client, user));
         hash.map_or_else(|| self.split.next(), |hash| sticky::is_in(hash, self.split.share()))
     }
 }
@@ -87,6 +89,7 @@ enum Key {
     Header(HeaderName),
     Cookie(Box<[u8]>),
     Client,
+    User,
 }
 
 impl Key {
@@ -95,14 +98,16 @@ impl Key {
             Sticky::Header(name) => Self::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),
             Sticky::Cookie(name) => Self::Cookie(name.as_bytes().into()),
             Sticky::Client => Self::Client,
+            Sticky::User => Self::User,
         })
     }
 
     /// `None`: the request does not say who sent it.
-    fn hash(&self, seed: u64, headers: &HeaderMap, client: IpAddr) -> Option<u64> {
+    fn hash(&self, seed: u64, headers: &HeaderMap, client: IpAddr, user: Option<&UserId>) -> Option<u64> {
         let of = |value: &[u8]| (!value.is_empty()).then(|| sticky::hash(seed, value));
         match self {
             Self::Header(name) => of(headers.get(name)?.as_bytes()),
+            Self::User => of(user?.as_str().as_bytes()),
             Self::Cookie(name) => of(cookie::values(headers, name).next()?),
             // An IPv4 address is the same one whether the socket speaks IPv6 or not.
             Self::Client => match client.to_canonical() {

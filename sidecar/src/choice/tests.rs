@@ -42,7 +42,7 @@ fn a_match_is_taken_at_share_zero_and_any_of_them_is_enough() {
         (&[("cookie", "b=2")], false),
         (&[("x-a", "1"), ("cookie", "b=2")], true),
     ] {
-        assert_eq!(choice.takes(&headers(fields), CLIENT), taken, "{fields:?}");
+        assert_eq!(choice.takes(&headers(fields), CLIENT, None), taken, "{fields:?}");
     }
 }
 
@@ -50,7 +50,7 @@ fn a_match_is_taken_at_share_zero_and_any_of_them_is_enough() {
 fn a_match_that_asks_for_nothing_takes_nothing() {
     let impossible = Match { header: pair("a b", "1"), cookie: None };
     let choice = choice(0, vec![Match::default(), impossible], None);
-    assert!(!choice.takes(&HeaderMap::new(), CLIENT));
+    assert!(!choice.takes(&HeaderMap::new(), CLIENT, None));
 }
 
 #[test]
@@ -59,8 +59,8 @@ fn matched_requests_are_not_counted_in_the_share() {
     let (matched, other) = (headers(&[("x-a", "1")]), HeaderMap::new());
     let mut taken = 0;
     for _ in 0..100 {
-        assert!(choice.takes(&matched, CLIENT));
-        taken += usize::from(choice.takes(&other, CLIENT));
+        assert!(choice.takes(&matched, CLIENT, None));
+        taken += usize::from(choice.takes(&other, CLIENT, None));
     }
     assert_eq!(taken, 50);
 }
@@ -82,8 +82,8 @@ fn a_user_stays_on_one_side_while_the_share_rises() {
             let taken: Vec<bool> = (0..2_000)
                 .map(|user| {
                     let (headers, client) = request(user);
-                    let first = choice.takes(&headers, client);
-                    assert_eq!(first, choice.takes(&headers, client));
+                    let first = choice.takes(&headers, client, None);
+                    assert_eq!(first, choice.takes(&headers, client, None));
                     first
                 })
                 .collect();
@@ -101,7 +101,7 @@ fn requests_without_the_key_are_counted() {
     for sticky in [Sticky::Header("x-user-id".into()), Sticky::Cookie("session".into())] {
         let choice = choice(2_500, Vec::new(), Some(sticky));
         let without = headers(&[("x-user-id", ""), ("cookie", "session=; other=1")]);
-        assert_eq!((0..40).filter(|_| choice.takes(&without, CLIENT)).count(), 10);
+        assert_eq!((0..40).filter(|_| choice.takes(&without, CLIENT, None)).count(), 10);
     }
 }
 
@@ -111,6 +111,6 @@ fn an_address_is_the_same_client_on_both_kinds_of_socket() {
     for share in [2_500, 5_000, 7_500] {
         let choice = choice(share, Vec::new(), Some(Sticky::Client));
         let none = HeaderMap::new();
-        assert_eq!(choice.takes(&none, CLIENT), choice.takes(&none, mapped));
+        assert_eq!(choice.takes(&none, CLIENT, None), choice.takes(&none, mapped, None));
     }
 }

@@ -62,6 +62,9 @@ pub enum Refusal {
     /// A MAC key that cannot be used.
     #[error("{0}")]
     MacKey(String),
+    /// Keys for tokens that cannot be used.
+    #[error("{0}")]
+    TokenKeys(String),
 }
 
 impl Refusal {
@@ -78,6 +81,7 @@ impl Refusal {
             Self::Sequence { .. } => "sequence",
             Self::PublicKey(_) => "public-key",
             Self::MacKey(_) => "mac-key",
+            Self::TokenKeys(_) => "token-keys",
         }
     }
 

@@ -18,6 +18,7 @@ use shop_contract::{Acknowledgement, Document, Endpoints, Identity, Network, Pus
 use shop_flow::split::Sum;
 use tokio::sync::{Semaphore, watch as channel};
 
+use crate::auth::Gate;
 use crate::choice::Choice;
 use crate::handover::MacKeys;
 use crate::settings::Settings;
@@ -53,6 +54,8 @@ pub struct Snapshot {
     pub mirror: Option<Mirror>,
     /// Proxies that are believed when they say whom a request came from.
     pub trusted_hops: Vec<Network>,
+    /// Who may send requests; `None`: everybody.
+    pub auth: Option<Arc<Gate>>,
     /// Handles with this document's labels.
     pub metrics: Arc<RevisionMetrics>,
     endpoints: Option<Endpoints>,
@@ -190,8 +193,8 @@ impl Config {
                     &self.identity,
                     &endpoints,
                 )? {
-                    let keys = current.keys.clone();
-                    self.put(current.document.clone(), keys, Some(endpoints));
+                    let secrets = (current.keys.clone(), current.auth.clone());
+                    self.put(current.document.clone(), secrets, Some(endpoints));
                 }
                 Ok(())
             }
@@ -202,6 +205,10 @@ impl Config {
         signature::check_keys(&document.push_keys)?;
         let keys = MacKeys::read(&self.keys, &document.handover_keys)
             .map_err(|error| Refusal::MacKey(error.to_string()))?;
+        let before = self.current();
+        let gate = before.as_ref().and_then(|before| before.auth.as_ref());
+        let auth = Gate::new(document.auth.as_ref(), &self.keys, gate, self.telemetry.clock)
+            .map_err(|error| Refusal::TokenKeys(error.to_string()))?;
         // A full disk must not keep a release from going on: without the file, the mounted document is read after a restart.
         if let Err(error) = files::write(&self.kept, &document) {
             tracing::warn!(error = %error, "accepted document could not be kept in the state folder");
@@ -215,8 +222,8 @@ impl Config {
             share = document.hand_off.as_ref().map_or(0, |hand_off| hand_off.share),
             "document accepted"
         );
-        let endpoints = self.current().and_then(|current| current.endpoints.clone());
-        self.put(document, keys, endpoints);
+        let endpoints = before.and_then(|before| before.endpoints.clone());
+        self.put(document, (keys, auth), endpoints);
         Ok(())
     }
 
@@ -227,12 +234,18 @@ impl Config {
         if let Ok(keys) = MacKeys::read(&self.keys, &current.document.handover_keys)
             && !keys.same(&current.keys)
         {
-            self.put(current.document.clone(), keys, current.endpoints.clone());
+            let secrets = (keys, current.auth.clone());
+            self.put(current.document.clone(), secrets, current.endpoints.clone());
         }
     }
 
     /// Puts a snapshot in place for all requests that begin from now on.
-    fn put(&self, document: Document, keys: MacKeys, endpoints: Option<Endpoints>) {
+    fn put(
+        &self,
+        document: Document,
+        (keys, auth): (MacKeys, Option<Arc<Gate>>),
+        endpoints: Option<Endpoints>,
+    ) {
         let before = self.current();
         let before = before.as_deref();
         let app = SocketAddr::from((Ipv4Addr::LOCALHOST, document.app.port));
@@ -263,6 +276,7 @@ impl Config {
             hand_off,
             mirror,
             trusted_hops: document.trusted_hops.iter().filter_map(|hop| hop.parse().ok()).collect(),
+            auth,
             metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
             document,
             endpoints,

@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use shop_contract::{headers::REASON, reasons};
 
 use super::Proxy;
+use crate::auth::Denied;
 use crate::config::Snapshot;
 use crate::handover::Purpose;
 use crate::http1::{BodyError, Incoming};
@@ -24,6 +25,10 @@ use crate::upstream::Lease;
 const GONE: u16 = 499;
 /// Statuses of gRPC that are the server's fault: `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
 const GRPC_FAILURES: [&[u8]; 5] = [b"2", b"4", b"13", b"14", b"15"];
+
+/// Statuses of gRPC that the sidecar itself answers with.
+const GRPC_UNAVAILABLE: &str = "14";
+const GRPC_UNAUTHENTICATED: &str = "16";
 
 /// Which revisions had to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +169,9 @@ impl Flight {
                     | reasons::HEAD_TOO_LARGE
                     | reasons::NOT_SUPPORTED
                     | reasons::BODY_TOO_SLOW
+                    | reasons::TOKEN_MISSING
+                    | reasons::TOKEN_INVALID
+                    | reasons::TOKEN_EXPIRED
             )
         );
         if senseless || self.status == GONE {
@@ -189,6 +197,31 @@ impl Flight {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         response
     }
+}
+
+impl Flight {
+    /// Answers a request that is not passed on because of who sent it.
+    pub(super) fn deny(self, denied: Denied) -> Response<AnswerBody> {
+        let is_grpc = self.spoken == Spoken::Grpc;
+        let (status, reason) = denied.answer();
+        let mut response = self.refuse(status, reason);
+        denied.explain(&mut response);
+        if is_grpc {
+            as_grpc(&mut response, status, reason);
+        }
+        response
+    }
+}
+
+/// Makes an answer of the sidecar itself one that gRPC clients read: the status in the head, and no message.
+fn as_grpc(response: &mut Response<AnswerBody>, status: StatusCode, reason: &'static str) {
+    let code = if status == StatusCode::UNAUTHORIZED { GRPC_UNAUTHENTICATED } else { GRPC_UNAVAILABLE };
+    *response.status_mut() = StatusCode::OK;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    fields.insert("grpc-status", HeaderValue::from_static(code));
+    fields.insert("grpc-message", HeaderValue::from_static(reason));
+    response.body_mut().inner = Inner::Own(None);
 }
 
 impl Drop for Flight {

@@ -1,6 +1,5 @@
 //! One request: checked, routed, passed on, and its answer passed back.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,9 @@ use super::answer::{AnswerBody, Flight, Way};
 use super::sender::{self, Peer, Sender};
 use super::tunnel::Ends;
 use super::{Proxy, headers};
+use crate::auth;
 use crate::config::Snapshot;
-use crate::handover::{self, Purpose};
+use crate::handover::{self, Behalf, Purpose};
 use crate::http1::{Incoming, Interim};
 use crate::telemetry::metrics::Spoken;
 use crate::upstream::{Answered, Body, Failure, Outbound, Unanswered, Wire};
@@ -145,20 +145,25 @@ async fn pass_on(
     let is_http2 = request.version() == Version::HTTP_2;
     let is_grpc = flight.spoken == Spoken::Grpc;
     let (mut outbound, sender) = prepare(snapshot, request, &caller, &mut flight);
+    let (gate, from) = (snapshot.auth.as_ref(), sender.from.as_ref());
+    let user = match auth::step(gate, &mut outbound.request, from, &proxy.telemetry).await {
+        Ok(user) => user,
+        Err(denied) => return flight.deny(denied).into(),
+    };
+    let behalf = Behalf { client: sender.client, user: user.as_deref() };
     let local_wire =
         if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
     let far_wire = if is_http2 { Wire::Http2 } else { Wire::Http1 };
-    let was_handed_over = sender.from.is_some();
+    let was_handed_over = from.is_some();
     let hand_over = !was_handed_over
-        && snapshot
-            .hand_off
-            .as_ref()
-            .is_some_and(|route| route.choice.takes(outbound.request.headers(), sender.client));
+        && snapshot.hand_off.as_ref().is_some_and(|route| {
+            route.choice.takes(outbound.request.headers(), behalf.client, behalf.user_id())
+        });
     if !hand_over && !was_handed_over {
-        mirror(proxy, snapshot, &mut outbound, far_wire, sender.client, flight.spoken);
+        mirror(proxy, snapshot, &mut outbound, far_wire, behalf, flight.spoken);
     }
     let sent = if hand_over {
-        hand_off(proxy, snapshot, outbound, far_wire, local_wire, sender.client, &mut flight).await
+        hand_off(proxy, snapshot, outbound, far_wire, local_wire, behalf, &mut flight).await
     } else {
         snapshot.local.send(outbound, local_wire).await
     };
@@ -206,13 +211,13 @@ fn mirror(
     snapshot: &Snapshot,
     outbound: &mut Outbound,
     wire: Wire,
-    client: IpAddr,
+    behalf: Behalf<'_>,
     spoken: Spoken,
 ) {
     let Some(mirror) = &snapshot.mirror else { return };
     if matches!(spoken, Spoken::Http1 | Spoken::Http2) && mirror.takes(outbound.request.method()) {
         let to = mirror.targets.to_revision;
-        let seal = handover::seal(&snapshot.keys, &snapshot.document.identity, to, client, Purpose::Copy);
+        let seal = handover::seal(&snapshot.keys, &snapshot.document.identity, to, behalf, Purpose::Copy);
         mirror.copy(outbound, seal, wire, &proxy.telemetry);
     }
 }
@@ -237,7 +242,7 @@ fn prepare(
         flight.taken_over(from.purpose);
     }
     // Only a copy under a MAC may say that it is one: the app may do less for it.
-    if sender.from.is_none_or(|from| from.purpose != Purpose::Copy) {
+    if sender.from.as_ref().is_none_or(|from| from.purpose != Purpose::Copy) {
         fields.remove(MIRROR_NAME);
     }
     headers::add_via(fields, head.version);
@@ -262,7 +267,7 @@ async fn hand_off(
     mut outbound: Outbound,
     far_wire: Wire,
     local_wire: Wire,
-    client: IpAddr,
+    behalf: Behalf<'_>,
     flight: &mut Flight,
 ) -> Result<Answered, Unanswered> {
     let deadline = proxy.telemetry.clock.now() + HAND_OFF_PATIENCE;
@@ -270,7 +275,7 @@ async fn hand_off(
     // An abort in the meantime takes the route away: then the request is answered here.
     while let Some(route) = &newest.hand_off {
         let (identity, to) = (&newest.document.identity, route.targets.to_revision);
-        let seal = handover::seal(&newest.keys, identity, to, client, Purpose::Answer);
+        let seal = handover::seal(&newest.keys, identity, to, behalf, Purpose::Answer);
         outbound.request.headers_mut().insert(HANDOVER_NAME, seal);
         let telemetry = &proxy.telemetry;
         let failures = &telemetry.metrics.hand_off_failures;

@@ -65,6 +65,30 @@ impl NotCopied {
     }
 }
 
+/// What became of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenSeen {
+    /// It was verified before.
+    Known,
+    /// It is good.
+    Verified,
+    /// It is not.
+    Refused,
+}
+
+impl TokenSeen {
+    const ALL: [Self; 3] = [Self::Known, Self::Verified, Self::Refused];
+
+    /// The word for it in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Verified => "verified",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// All metrics of a sidecar.
 #[derive(Debug)]
 pub struct Metrics {
@@ -73,6 +97,9 @@ pub struct Metrics {
     duration: HistogramVec,
     self_answered: Vec<(&'static str, IntCounter)>,
     config_refused: IntCounterVec,
+    tokens: Vec<IntCounter>,
+    jwks_fetches: [IntCounter; 2],
+    jwks_stale: IntGauge,
     /// See [`table::IN_FLIGHT`].
     pub in_flight: IntGauge,
     /// See [`table::CONNECTIONS`].
@@ -127,6 +154,8 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let reasons = counters(&registry, table::SELF_ANSWERED)?;
+        let tokens = counters(&registry, table::TOKENS)?;
+        let fetches = counters(&registry, table::JWKS_FETCHES)?;
         let not_mirrored = counters(&registry, table::NOT_MIRRORED)?;
         Ok(Self {
             requests: counters(&registry, table::REQUESTS)?,
@@ -142,6 +171,9 @@ impl Metrics {
                 .map(|reason| (*reason, reasons.with_label_values(&[reason])))
                 .collect(),
             config_refused: counters(&registry, table::CONFIG_REFUSED)?,
+            tokens: TokenSeen::ALL.iter().map(|seen| tokens.with_label_values(&[seen.as_str()])).collect(),
+            jwks_fetches: ["failed", "done"].map(|outcome| fetches.with_label_values(&[outcome])),
+            jwks_stale: gauge(&registry, table::JWKS_STALE)?,
             in_flight: gauge(&registry, table::IN_FLIGHT)?,
             connections: gauge(&registry, table::CONNECTIONS)?,
             upgraded: gauge(&registry, table::UPGRADED)?,
@@ -189,6 +221,21 @@ impl Metrics {
         if let Some(counter) = self.not_mirrored.get(cause as usize) {
             counter.inc();
         }
+    }
+
+    /// Counts a token.
+    pub fn token(&self, seen: TokenSeen) {
+        if let Some(counter) = self.tokens.get(seen as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a fetch of keys.
+    pub fn jwt_fetched(&self, done: bool) {
+        if let Some(counter) = self.jwks_fetches.get(usize::from(done)) {
+            counter.inc();
+        }
+        self.jwks_stale.set(i64::from(!done));
     }
 
     /// Counts a refused document or list of endpoints; `cause` is from a closed list.

@@ -155,6 +155,27 @@ pub const CONFIG_REFUSED: Metric = metric(
     &["cause"],
     "Documents and endpoint lists that were refused, by cause",
 );
+/// Tokens of requests.
+pub const TOKENS: Metric = metric(
+    "shop_sidecar_tokens_total",
+    Kind::Counter,
+    &["outcome"],
+    "Tokens of requests: `known` (verified before), `verified`, `refused`",
+);
+/// Fetches of keys for tokens.
+pub const JWKS_FETCHES: Metric = metric(
+    "shop_sidecar_jwks_fetches_total",
+    Kind::Counter,
+    &["outcome"],
+    "Fetches of the keys that tokens are verified with: `done`, `failed`",
+);
+/// Whether keys are old.
+pub const JWKS_STALE: Metric = metric(
+    "shop_sidecar_jwks_stale",
+    Kind::Gauge,
+    &[],
+    "1 while the last fetch of keys has failed and those from before are used, else 0",
+);
 /// Lost log lines.
 pub const LOG_DROPPED: Metric = metric(
     "shop_sidecar_access_log_dropped_total",
@@ -167,7 +188,7 @@ pub const DRAINING: Metric =
     metric("shop_sidecar_draining", Kind::Gauge, &[], "1 while the pod drains, else 0");
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 19] = [
+pub const ALL: [Metric; 22] = [
     REQUESTS,
     DURATION,
     IN_FLIGHT,
@@ -185,6 +206,9 @@ pub const ALL: [Metric; 19] = [
     SELF_ANSWERED,
     GENERATION,
     CONFIG_REFUSED,
+    TOKENS,
+    JWKS_FETCHES,
+    JWKS_STALE,
     LOG_DROPPED,
     DRAINING,
 ];

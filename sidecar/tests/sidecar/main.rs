@@ -1,5 +1,6 @@
 //! The sidecar in its own process, between clients and apps of the test. One program: linking it takes longer than its tests.
 
+mod auth;
 mod choice;
 mod config;
 mod counters;

@@ -31,6 +31,7 @@ pub(super) fn hand_off(
             Sticky::Header(name) => shop_contract::Sticky::Header(name.clone()),
             Sticky::Cookie(name) => shop_contract::Sticky::Cookie(name.clone()),
             Sticky::Client => shop_contract::Sticky::Client,
+            Sticky::User => shop_contract::Sticky::User,
         }),
     }
 }
@@ -51,6 +52,7 @@ pub(super) fn stored_hand_off(
             shop_contract::Sticky::Header(name) => Sticky::Header(name.clone()),
             shop_contract::Sticky::Cookie(name) => Sticky::Cookie(name.clone()),
             shop_contract::Sticky::Client => Sticky::Client,
+            shop_contract::Sticky::User => Sticky::User,
         }),
     })
 }

@@ -169,6 +169,7 @@ pub fn document(revision: i64, app_port: u16, keys: &Keys) -> Document {
         drain_max_ms: 600_000,
         hand_off: None,
         mirror: None,
+        auth: None,
         push_keys: keys.public(),
         handover_keys: HandoverKeys { current: "k1".into(), next: None },
     }

@@ -1,0 +1,61 @@
+//! One GET for keys: http or https, no redirects, in time, a bounded answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use super::keys::MAX_SET;
+
+/// From the lookup of the name to the end of the answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How the sidecar names itself.
+const AGENT: &str = concat!("shop-sidecar/", env!("CARGO_PKG_VERSION"));
+
+/// The body of a 200. Connections are not kept: this happens every ten minutes.
+pub(super) async fn fetch(uri: Uri) -> Result<Bytes, String> {
+    let fetched = tokio::time::timeout(DEADLINE, get(uri)).await;
+    fetched.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())))
+}
+
+async fn get(uri: Uri) -> Result<Bytes, String> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    let mut client = Client::builder(TokioExecutor::new());
+    client.pool_max_idle_per_host(0);
+    let is_https = uri.scheme_str() == Some("https");
+    let request =
+        Request::get(uri).header(header::USER_AGENT, AGENT).header(header::ACCEPT, "application/json");
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let answer = if is_https {
+        let roots = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| {
+            format!("no root certificates ({error}); mount them into the sidecar and set SSL_CERT_FILE")
+        })?;
+        let connector = roots.https_only().enable_http1().wrap_connector(connector);
+        client.build(connector).request(request).await
+    } else {
+        client.build(connector).request(request).await
+    };
+    let answer = answer.map_err(|error| causes(&error))?;
+    if answer.status() != http::StatusCode::OK {
+        return Err(format!("status {}", answer.status().as_u16()));
+    }
+    let body = Limited::new(answer.into_body(), MAX_SET).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(|error| format!("answer: {error}"))
+}
+
+/// An error with what caused it: that is where the reason is.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
