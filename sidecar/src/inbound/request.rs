@@ -183,13 +183,7 @@ async fn pass_on(
             response.map(|body| AnswerBody::stream(body, lease, flight)).into()
         }
         Err(Unanswered { failure, .. }) => {
-            let (status, reason) = match failure {
-                Failure::Connect => (StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE),
-                Failure::Reset => (StatusCode::BAD_GATEWAY, reasons::APP_RESET),
-                Failure::Bad => (StatusCode::BAD_GATEWAY, reasons::BAD_ANSWER),
-                Failure::Caller => (StatusCode::BAD_REQUEST, reasons::BAD_REQUEST),
-                Failure::Slow => (StatusCode::REQUEST_TIMEOUT, reasons::BODY_TOO_SLOW),
-            };
+            let (status, reason) = no_answer(failure);
             flight.refuse(status, reason).into()
         }
     }
@@ -202,6 +196,17 @@ fn answer_here(flight: Flight, status: StatusCode, reason: &'static str) -> Resp
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("OPTIONS"));
     }
     response
+}
+
+/// What is told to a caller whose request nobody answered.
+fn no_answer(failure: Failure) -> (StatusCode, &'static str) {
+    match failure {
+        Failure::Connect => (StatusCode::SERVICE_UNAVAILABLE, reasons::APP_UNREACHABLE),
+        Failure::Reset => (StatusCode::BAD_GATEWAY, reasons::APP_RESET),
+        Failure::Bad => (StatusCode::BAD_GATEWAY, reasons::BAD_ANSWER),
+        Failure::Caller => (StatusCode::BAD_REQUEST, reasons::BAD_REQUEST),
+        Failure::Slow => (StatusCode::REQUEST_TIMEOUT, reasons::BODY_TOO_SLOW),
+    }
 }
 
 /// Begins a copy of a request for another revision, if it is one to copy. Calls and upgraded connections are not: nobody
