@@ -1,7 +1,7 @@
 //! The proxy beside every container of a shop: it answers probes, splits traffic between revisions and drains pods.
 //!
 //! A request's way: [`inbound`] (connection, checks) -> [`config`] (the document in use) -> [`upstream`] (this pod's app, or
-//! another revision's pods). [`admin`] is the other port; [`drain`] and [`control`] end a pod's traffic in order.
+//! another revision's pods). The app's own calls go out by `outbound`. [`admin`] is the other port; [`drain`] and [`control`] end a pod's traffic in order.
 
 pub mod admin;
 pub mod auth;
@@ -13,6 +13,7 @@ pub mod drain;
 pub mod handover;
 mod http1;
 pub mod inbound;
+mod outbound;
 mod patience;
 pub mod settings;
 mod sidecar;

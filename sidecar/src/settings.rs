@@ -1,9 +1,9 @@
 //! What a sidecar is started with: environment for its identity and folders, flags for its addresses.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use shop_contract::{Identity, env};
+use shop_contract::{Identity, env, ports};
 
 /// Everything that does not change while a sidecar runs.
 #[derive(Clone, Debug)]
@@ -20,6 +20,10 @@ pub struct Settings {
     pub inbound: SocketAddr,
     /// Where probes, metrics and configuration come in.
     pub admin: SocketAddr,
+    /// Where the app's calls to all its dependencies come in; on 127.0.0.1.
+    pub outbound: SocketAddr,
+    /// DNS server to ask in place of those of the system.
+    pub dns: Option<SocketAddr>,
     /// What becomes of access log lines.
     pub access_log: AccessLogSetting,
     /// The pod's name, empty if it is not known: only where counting begins depends on it.
@@ -93,6 +97,8 @@ impl Settings {
             state_dir: state_dir(&variable),
             inbound,
             admin,
+            outbound: SocketAddr::from((Ipv4Addr::LOCALHOST, ports::OUTBOUND)),
+            dns: dns(&variable)?,
             access_log: access_log(&variable)?,
             pod: variable(HOSTNAME).unwrap_or_default(),
         })
@@ -105,6 +111,16 @@ pub fn state_dir(variable: &impl Fn(&'static str) -> Option<String>) -> PathBuf 
         .filter(|value| !value.is_empty())
         .unwrap_or_else(|| "/var/lib/shop".to_owned())
         .into()
+}
+
+fn dns(variable: &impl Fn(&'static str) -> Option<String>) -> Result<Option<SocketAddr>, SettingsError> {
+    let Some(found) = variable(env::DNS).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let parsed = found.parse().map(Some);
+    parsed.map_err(|_| SettingsError::Invalid {
+        name: env::DNS,
+        expected: "an address with a port, as in 10.96.0.10:53",
+        found,
+    })
 }
 
 fn access_log(variable: &impl Fn(&'static str) -> Option<String>) -> Result<AccessLogSetting, SettingsError> {
@@ -165,9 +181,12 @@ mod tests {
 
     #[test]
     fn wrong_values_are_named() {
-        for (name, value) in
-            [("SHOP_REVISION", "0"), ("SHOP_ACCESS_LOG", "loud"), ("SHOP_ACCESS_LOG_SAMPLE", "0")]
-        {
+        for (name, value) in [
+            ("SHOP_REVISION", "0"),
+            ("SHOP_ACCESS_LOG", "loud"),
+            ("SHOP_ACCESS_LOG_SAMPLE", "0"),
+            ("SHOP_DNS", "dns"),
+        ] {
             let mut all: Vec<_> = ALL.into_iter().filter(|(other, _)| *other != name).collect();
             all.push((name, value));
             assert!(read(&all).expect_err("wrong").to_string().contains(name));

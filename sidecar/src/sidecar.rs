@@ -14,6 +14,8 @@ use crate::clock::Clock;
 use crate::config::{Config, watch};
 use crate::drain::DrainControl;
 use crate::inbound::{self, Proxy};
+use crate::outbound::resolver::Resolver;
+use crate::outbound::{Door, Outbound};
 use crate::settings::Settings;
 use crate::telemetry::{AccessLog, Metrics, Telemetry, Window};
 use crate::{control, telemetry};
@@ -51,6 +53,9 @@ pub struct Sidecar {
     pub admin: SocketAddr,
     /// What it is told.
     pub config: Arc<Config>,
+    /// Where the app calls its dependencies.
+    door: Arc<Door>,
+    outbound_asked: u16,
     /// Its drain.
     pub drain: Arc<DrainControl>,
     /// What it counts.
@@ -86,8 +91,15 @@ impl Sidecar {
             telemetry: Arc::clone(&telemetry),
         });
         config.start();
+        let door = Door::new(Arc::clone(&config), Arc::clone(&telemetry), Resolver::new(settings.dns));
+        let door = Arc::new(door);
+        let mut outbound = Outbound::new(Arc::clone(&door), settings.outbound);
+        // Before the probe of the admin port lets the app start.
+        outbound.apply()?;
+        let outbound_asked = settings.outbound.port();
         let tasks = [
             tokio::spawn(auth::follow(Arc::clone(&config), Arc::clone(&telemetry))),
+            tokio::spawn(outbound.follow()),
             tokio::spawn(follow_drain_max(Arc::clone(&config), Arc::clone(&drain))),
             tokio::spawn(watch::follow(Arc::clone(&config), vec![settings.config_dir, settings.keys_dir])),
             tokio::spawn(control::serve(control_listener, Arc::clone(&drain))),
@@ -97,7 +109,12 @@ impl Sidecar {
         let (inbound, admin) = addresses;
         tracing::info!(%inbound, %admin, "sidecar started");
         let tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
-        Ok(Self { inbound, admin, config, drain, telemetry, tasks })
+        Ok(Self { inbound, admin, config, door, outbound_asked, drain, telemetry, tasks })
+    }
+
+    /// Address of the port for calls to all dependencies; `None` while there is none.
+    pub fn outbound(&self) -> Option<SocketAddr> {
+        self.door.address(self.outbound_asked)
     }
 
     /// Ends it: begins the drain if that has not happened, gives open connections a moment, and closes them.
@@ -128,7 +145,7 @@ async fn follow_drain_max(config: Arc<Config>, drain: Arc<DrainControl>) {
     }
 }
 
-fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, StartError> {
+pub(crate) fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, StartError> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let listening = socket.and_then(|socket| {
         socket.set_reuseaddr(true)?;

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Auth;
+use crate::dependency::{self, Dependency};
 use crate::network::{Network, NotANetwork};
 use crate::traffic::{HandOff, Mirror};
 
@@ -56,6 +57,9 @@ pub struct Document {
     /// Who may send requests; absent: everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// What the app calls through its sidecar.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
     /// Keys that may sign a push.
     pub push_keys: PublicKeys,
     /// Ids of the keys for the hand-over header's MAC.
@@ -226,6 +230,12 @@ pub enum InvalidDocument {
     /// A name or method that no request can have.
     #[error("{0} must be 1 to {1} letters, digits or any of !#$%&'*+-.^_`|~")]
     Token(&'static str, usize),
+    /// A name that is not one of DNS.
+    #[error("{0} must be 1 to 63 lower-case letters, digits and '-'")]
+    Name(&'static str),
+    /// Two dependencies with one name or port.
+    #[error("dependsOn has the name or the localPort of {0:?} twice, or the localPort is the app's")]
+    Twice(String),
     /// A value that no request can have.
     #[error("{0} must be 1 to 253 visible ASCII characters, of a cookie without \" , ; \\")]
     Value(&'static str),
@@ -270,7 +280,7 @@ impl Document {
         if let Some(auth) = &self.auth {
             auth.validate()?;
         }
-        Ok(())
+        dependency::validate(&self.depends_on, self.app.port)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Nothing here does I/O or signs anything: `operator` signs and sends, `sidecar` verifies and serves.
 
 mod auth;
+mod dependency;
 mod document;
 mod names;
 mod network;
@@ -15,6 +16,10 @@ pub use auth::{
     Auth, ClaimHeader, Jwt, JwtKeys, MAX_CLAIM_HEADERS, MAX_OPEN, Open, RESERVED_HEADERS, RESERVED_PREFIXES,
     USER_HEADER,
 };
+pub use dependency::{
+    Balance, CircuitBreaker, Dependency, Fallback, MAX_ANSWER, MAX_DEPENDENCIES, MAX_PATHS, MAX_RETRIES,
+    url_variable,
+};
 pub use document::{
     App, Colour, Document, Endpoints, HandoverKeys, Identity, InvalidDocument, MAX_TRUSTED_HOPS, Protocol,
     PublicKeys, Readiness, Role, SCHEMA,
@@ -22,7 +27,7 @@ pub use document::{
 pub use names::{env, headers, paths, ports, reasons};
 pub use network::{Network, NotANetwork};
 pub use push::{Acknowledgement, Push, SIGNATURE_HEADER, document_hash};
-pub use stats::{Histogram, LATENCY_BOUNDS_US, RevisionCounters, Stats};
+pub use stats::{DependencyCalls, Histogram, LATENCY_BOUNDS_US, RevisionCounters, Stats};
 pub use traffic::{HandOff, MAX_MATCHES, MAX_METHODS, Match, Mirror, Pair, Sticky, WHOLE, safe_methods};
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub mod headers {
     pub const REASON: &str = "x-shop-reason";
     /// The request's identity in logs, made where it is missing.
     pub const REQUEST_ID: &str = "x-request-id";
+    /// Milliseconds that are left for an answer, spent hop by hop.
+    pub const DEADLINE: &str = "x-shop-deadline-ms";
+    /// Colour pin of a request.
+    pub const RELEASE: &str = "x-shop-release";
 }
 
 /// The closed list of words in [`headers::REASON`].
@@ -70,8 +74,20 @@ pub mod reasons {
     pub const TOKEN_EXPIRED: &str = "token-expired";
     /// Tokens cannot be verified yet: their keys were never reached.
     pub const TOKEN_KEYS_MISSING: &str = "token-keys-missing";
+    /// A dependency failed so often that it is left alone for a moment; what was asked was not sent.
+    pub const CIRCUIT_OPEN: &str = "circuit-open";
+    /// More requests to a dependency are under way than `bulkhead.maxInFlight`; what was asked was not sent.
+    pub const BULKHEAD_FULL: &str = "bulkhead-full";
+    /// A dependency failed, and too many requests to it have been repeated already to repeat this one.
+    pub const RETRY_BUDGET: &str = "retry-budget";
+    /// A dependency did not answer within its timeout, or within what the request had left.
+    pub const DEADLINE: &str = "deadline";
+    /// No pod of a dependency could be reached.
+    pub const DEPENDENCY_UNREACHABLE: &str = "dependency-unreachable";
+    /// A dependency closed the connection before it answered.
+    pub const DEPENDENCY_RESET: &str = "dependency-reset";
     /// All of them, for metrics that want a closed label set.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 20] = [
         DRAINING,
         APP_UNREACHABLE,
         APP_RESET,
@@ -86,6 +102,12 @@ pub mod reasons {
         TOKEN_INVALID,
         TOKEN_EXPIRED,
         TOKEN_KEYS_MISSING,
+        CIRCUIT_OPEN,
+        BULKHEAD_FULL,
+        RETRY_BUDGET,
+        DEADLINE,
+        DEPENDENCY_UNREACHABLE,
+        DEPENDENCY_RESET,
     ];
 }
 
@@ -93,6 +115,8 @@ pub mod reasons {
 pub mod env {
     /// Directory with `document.json`: the mounted ConfigMap.
     pub const CONFIG_DIR: &str = "SHOP_CONFIG_DIR";
+    /// DNS server to ask in place of those of the system, for trying and debugging: `address:port`.
+    pub const DNS: &str = "SHOP_DNS";
     /// Directory with one file per MAC key, named by key id: the mounted Secret.
     pub const KEYS_DIR: &str = "SHOP_KEYS_DIR";
     /// Directory that outlives the container: the emptyDir with the last accepted document.

@@ -36,6 +36,21 @@ pub struct Stats {
     /// Copies of requests that ended here (see [`crate::Mirror`]), since the sidecar started; not in any other number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirrored: Option<RevisionCounters>,
+    /// Calls out by dependency, since the sidecar started; at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<DependencyCalls>,
+}
+
+/// What the app asked of one dependency.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DependencyCalls {
+    /// Its name.
+    pub name: String,
+    /// Requests; a request that was repeated counts once.
+    pub calls: u64,
+    /// Of those, without answer, or with one that is the server's fault.
+    pub failures: u64,
 }
 
 /// How well one pod answered, since its sidecar started. Only rises: take the difference of two readings.

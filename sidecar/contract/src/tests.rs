@@ -215,3 +215,30 @@ fn quantiles_are_interpolated() {
     let beyond = counters(1, 0, LATENCY_BOUNDS_US.len());
     assert_eq!(beyond.latency.quantile_us(9_900), Some(60_000_000));
 }
+
+#[test]
+fn dependencies_are_checked() {
+    type Change = fn(&mut Dependency);
+    let cases: [(Change, &str); 7] = [
+        (|one| one.name = "In".into(), "dependsOn.name must be 1 to 63 lower-case"),
+        (|one| one.timeout_ms = 0, "dependsOn.timeoutMs must be 1 to 3600000"),
+        (|one| one.retries = 11, "dependsOn.retries must be at most 10"),
+        (|one| one.max_in_flight = Some(0), "dependsOn.maxInFlight must be at least 1"),
+        (|one| one.local_port = Some(8080), "is the app's"),
+        (|one| one.name = "other".into(), "\"other\" twice"),
+        (
+            |one| one.fallback = Some(Fallback::LastGood { paths: vec![], max_age_ms: 1 }),
+            "dependsOn.fallback.lastGood.paths must be 1 to 16",
+        ),
+    ];
+    let mut document = document();
+    document.depends_on = vec![Dependency::new("other"), Dependency::new("inventory")];
+    assert_eq!(document.validate(), Ok(()));
+    for (change, expected) in cases {
+        let mut changed = document.clone();
+        change(&mut changed.depends_on[1]);
+        let error = changed.validate().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!(url_variable("support-chat"), "SHOP_SUPPORT_CHAT_URL");
+}

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use crate::config::{Config, Snapshot};
 use crate::drain::DrainControl;
 use crate::inbound::Proxy;
+use crate::outbound::dependency::Dependencies;
 use crate::telemetry::Telemetry;
 
 /// Connections at once: the kubelet, a monitoring system, the operator, and the app's long poll for its role.
@@ -137,8 +138,10 @@ impl Admin {
     fn stats(&self) -> Stats {
         let metrics = &self.telemetry.metrics;
         let count = |counter: &prometheus::IntCounter| i64::try_from(counter.get()).unwrap_or(i64::MAX);
+        let snapshot = self.config.current();
+        let dependencies = snapshot.as_ref().and_then(|snapshot| snapshot.dependencies.as_ref());
         Stats {
-            revision: self.config.current().map_or(0, |snapshot| snapshot.document.identity.revision),
+            revision: snapshot.as_ref().map_or(0, |snapshot| snapshot.document.identity.revision),
             connections: metrics.connections.get(),
             upgraded: metrics.upgraded.get(),
             in_flight: metrics.in_flight.get(),
@@ -151,6 +154,7 @@ impl Admin {
             lost: count(&metrics.hand_over_lost),
             window: Some(self.telemetry.window.read()),
             mirrored: Some(self.telemetry.mirrored.read()),
+            dependencies: dependencies.map(Dependencies::calls).unwrap_or_default(),
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch as channel};
 use crate::auth::Gate;
 use crate::choice::Choice;
 use crate::handover::MacKeys;
+use crate::outbound::dependency::Dependencies;
 use crate::settings::Settings;
 use crate::telemetry::{RevisionMetrics, Telemetry};
 use crate::upstream::Upstream;
@@ -56,6 +57,8 @@ pub struct Snapshot {
     pub trusted_hops: Vec<Network>,
     /// Who may send requests; `None`: everybody.
     pub auth: Option<Arc<Gate>>,
+    /// What the app may call; `None` if it is nothing.
+    pub(crate) dependencies: Option<Dependencies>,
     /// Handles with this document's labels.
     pub metrics: Arc<RevisionMetrics>,
     endpoints: Option<Endpoints>,
@@ -267,6 +270,11 @@ impl Config {
             let targets = Targets::new(to, &mirror.fallback, addresses(to), before);
             Mirror::new(mirror, targets, Arc::clone(&self.copied), Arc::clone(&self.copies))
         });
+        let dependencies = Dependencies::new(
+            &document,
+            &self.telemetry.metrics,
+            before.and_then(|before| before.dependencies.as_ref()),
+        );
         self.telemetry.metrics.generation.set(document.generation);
         let snapshot = Snapshot {
             hash: document_hash(&document),
@@ -277,6 +285,7 @@ impl Config {
             mirror,
             trusted_hops: document.trusted_hops.iter().filter_map(|hop| hop.parse().ok()).collect(),
             auth,
+            dependencies,
             metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
             document,
             endpoints,

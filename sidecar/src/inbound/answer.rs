@@ -17,6 +17,7 @@ use crate::auth::Denied;
 use crate::config::Snapshot;
 use crate::handover::Purpose;
 use crate::http1::{BodyError, Incoming};
+use crate::outbound::context::Kept;
 use crate::telemetry::access_log::Line;
 use crate::telemetry::metrics::Spoken;
 use crate::upstream::Lease;
@@ -61,6 +62,8 @@ pub(super) struct Flight {
     pub(super) trace: Option<HeaderValue>,
     /// `x-request-id`.
     pub(super) request_id: Option<HeaderValue>,
+    /// Keeps what the app's calls for this request have from it.
+    pub(super) kept: Option<Kept>,
     /// Of the answer.
     pub(super) status: u16,
     /// Which revisions had to do with it.
@@ -92,6 +95,7 @@ impl Flight {
             client: None,
             trace: request.headers().get("traceparent").cloned(),
             request_id: None,
+            kept: None,
             status: GONE,
             way: Way::Own,
             failed: false,

@@ -12,7 +12,7 @@ const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
 pub(super) const REQUEST_ID_NAME: HeaderName = HeaderName::from_static(REQUEST_ID);
 
 /// Removes what is meant for this connection only (RFC 9110 section 7.6.1), and what `Connection` lists.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         for name in listed(headers) {
             // Fields that frame or address the message are not a hop's to remove.
@@ -39,7 +39,7 @@ fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// The protocol a request wants to change to. `h2c` is left out: it is spoken with prior knowledge, or not at all.
-pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let wanted = headers.get(header::UPGRADE)?;
     let connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let asked = connection
@@ -50,13 +50,13 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Whether the request says that its sender takes trailers.
-pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("trailers"))
 }
 
 /// Whether the request is gRPC.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| {
         let rest = value.as_bytes().strip_prefix(b"application/grpc");
         rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
@@ -99,14 +99,14 @@ pub(super) fn spend_max_forwards(
 }
 
 /// The request's id; made if it is missing.
-pub(super) fn request_id(headers: &mut HeaderMap) -> HeaderValue {
+pub(crate) fn request_id(headers: &mut HeaderMap) -> HeaderValue {
     let made =
         || HeaderValue::try_from(format!("{:032x}", rand::random::<u128>())).expect("hexadecimal digits");
     headers.entry(REQUEST_ID_NAME).or_insert_with(made).clone()
 }
 
 /// HTTP/2 may split `Cookie` for compression; HTTP/1 has it once (RFC 9113 section 8.2.3).
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(header::COOKIE).iter();
     let (Some(first), Some(_)) = (cookies.next(), cookies.next()) else { return };
     let mut joined = first.as_bytes().to_vec();

@@ -2,7 +2,7 @@
 
 mod answer;
 mod connection;
-mod headers;
+pub(crate) mod headers;
 mod http1;
 mod request;
 mod rewind;

@@ -162,6 +162,7 @@ async fn pass_on(
     if !hand_over && !was_handed_over {
         mirror(proxy, snapshot, &mut outbound, far_wire, behalf, flight.spoken);
     }
+    remember(proxy, snapshot, &outbound, &mut flight);
     let sent = if hand_over {
         hand_off(proxy, snapshot, outbound, far_wire, local_wire, behalf, &mut flight).await
     } else {
@@ -206,6 +207,13 @@ fn no_answer(failure: Failure) -> (StatusCode, &'static str) {
         Failure::Bad => (StatusCode::BAD_GATEWAY, reasons::BAD_ANSWER),
         Failure::Caller => (StatusCode::BAD_REQUEST, reasons::BAD_REQUEST),
         Failure::Slow => (StatusCode::REQUEST_TIMEOUT, reasons::BODY_TOO_SLOW),
+    }
+}
+
+/// Keeps what the app's own calls for this request are to have from it, if it makes any.
+fn remember(proxy: &Proxy, snapshot: &Snapshot, outbound: &Outbound, flight: &mut Flight) {
+    if let Some(dependencies) = &snapshot.dependencies {
+        flight.kept = dependencies.traces.keep(outbound.request.headers(), proxy.telemetry.clock.now());
     }
 }
 

@@ -1,18 +1,19 @@
 //! The metrics of [`super::table`], as handles: a request never looks one up by its labels.
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder, core::Collector,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder, core::Collector,
 };
 use shop_contract::{Document, reasons};
 
+use super::dependencies::{DependencyMetrics, Families};
 use super::table::{self, Metric};
 
 /// Upper bounds of the duration's buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Classes of status, by its first digit.
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What a caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,7 @@ pub struct Metrics {
     tokens: Vec<IntCounter>,
     jwks_fetches: [IntCounter; 2],
     jwks_stale: IntGauge,
+    dependencies: Families,
     /// See [`table::IN_FLIGHT`].
     pub in_flight: IntGauge,
     /// See [`table::CONNECTIONS`].
@@ -159,13 +161,8 @@ impl Metrics {
         let not_mirrored = counters(&registry, table::NOT_MIRRORED)?;
         Ok(Self {
             requests: counters(&registry, table::REQUESTS)?,
-            duration: register(
-                &registry,
-                HistogramVec::new(
-                    HistogramOpts::from(options(table::DURATION)).buckets(BUCKETS.to_vec()),
-                    table::DURATION.labels,
-                )?,
-            )?,
+            duration: histograms(&registry, table::DURATION)?,
+            dependencies: Families::new(&registry)?,
             self_answered: reasons::ALL
                 .iter()
                 .map(|reason| (*reason, reasons.with_label_values(&[reason])))
@@ -207,6 +204,11 @@ impl Metrics {
             })
         });
         RevisionMetrics { requests: requests.collect(), duration: self.duration.with_label_values(&labels) }
+    }
+
+    /// Handles of a dependency.
+    pub fn dependency(&self, name: &str) -> DependencyMetrics {
+        self.dependencies.of(name)
     }
 
     /// Counts an answer of the sidecar itself; `reason` is one of [`reasons::ALL`].
@@ -264,8 +266,17 @@ fn register<C: Collector + Clone + 'static>(
     Ok(collector)
 }
 
-fn counters(registry: &Registry, metric: Metric) -> Result<IntCounterVec, prometheus::Error> {
+pub(super) fn counters(registry: &Registry, metric: Metric) -> Result<IntCounterVec, prometheus::Error> {
     register(registry, IntCounterVec::new(options(metric), metric.labels)?)
+}
+
+pub(super) fn gauges(registry: &Registry, metric: Metric) -> Result<IntGaugeVec, prometheus::Error> {
+    register(registry, IntGaugeVec::new(options(metric), metric.labels)?)
+}
+
+pub(super) fn histograms(registry: &Registry, metric: Metric) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::from(options(metric)).buckets(BUCKETS.to_vec());
+    register(registry, HistogramVec::new(options, metric.labels)?)
 }
 
 fn counter(registry: &Registry, metric: Metric) -> Result<IntCounter, prometheus::Error> {

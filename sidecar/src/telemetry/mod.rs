@@ -1,6 +1,7 @@
 //! What a sidecar tells about itself: metrics from one table, an access log that never blocks, and its own log.
 
 pub mod access_log;
+pub mod dependencies;
 pub mod log;
 pub mod metrics;
 pub mod table;

@@ -187,8 +187,44 @@ pub const LOG_DROPPED: Metric = metric(
 pub const DRAINING: Metric =
     metric("shop_sidecar_draining", Kind::Gauge, &[], "1 while the pod drains, else 0");
 
+/// Calls out that have ended.
+pub const DEPENDENCY_REQUESTS: Metric = metric(
+    "shop_sidecar_dependency_requests_total",
+    Kind::Counter,
+    &["dependency", "code_class"],
+    "Calls of the app through the sidecar, by class of the status that the app got; one that was repeated counts once",
+);
+/// How long calls out take.
+pub const DEPENDENCY_DURATION: Metric = metric(
+    "shop_sidecar_dependency_request_duration_seconds",
+    Kind::Histogram,
+    &["dependency"],
+    "Time from a call's head to the end of its answer, all its tries together; upgraded connections left out",
+);
+/// Repeated calls out.
+pub const DEPENDENCY_RETRIES: Metric = metric(
+    "shop_sidecar_dependency_retries_total",
+    Kind::Counter,
+    &["dependency"],
+    "Tries of calls after their first one; without those that only moved on because a pod could not be reached",
+);
+/// Pods of a dependency.
+pub const DEPENDENCY_ENDPOINTS: Metric = metric(
+    "shop_sidecar_dependency_endpoints",
+    Kind::Gauge,
+    &["dependency"],
+    "Addresses that DNS told last of a dependency",
+);
+/// Dependencies that are left alone.
+pub const DEPENDENCY_OPEN: Metric = metric(
+    "shop_sidecar_dependency_circuit_open",
+    Kind::Gauge,
+    &["dependency"],
+    "1 from the moment at which a circuit breaker opens until a trial goes well, else 0",
+);
+
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 22] = [
+pub const ALL: [Metric; 27] = [
     REQUESTS,
     DURATION,
     IN_FLIGHT,
@@ -211,6 +247,11 @@ pub const ALL: [Metric; 22] = [
     JWKS_STALE,
     LOG_DROPPED,
     DRAINING,
+    DEPENDENCY_REQUESTS,
+    DEPENDENCY_DURATION,
+    DEPENDENCY_RETRIES,
+    DEPENDENCY_ENDPOINTS,
+    DEPENDENCY_OPEN,
 ];
 
 /// The table as it stands in the README.

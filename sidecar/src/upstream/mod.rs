@@ -17,7 +17,7 @@ use http::Response;
 use shop_flow::balance::{Health, Load};
 
 pub use exchange::Exchange;
-pub use outbound::{Body, Outbound};
+pub use outbound::{Body, Outbound, Replay, ReplayHandle};
 
 use crate::http1::{Halves, Incoming};
 

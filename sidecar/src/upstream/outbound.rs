@@ -172,11 +172,15 @@ pub struct Replay {
     repeated: VecDeque<Bytes>,
     length: SizeHint,
     gone: Gone,
+    /// Which attempt it belongs to.
+    attempt: u32,
 }
 
 #[derive(Debug)]
 struct Source {
     body: CallerBody,
+    /// The attempt that reads now: one that was given up must take nothing away from it.
+    attempt: u32,
     kept: Vec<Bytes>,
     bytes: usize,
     /// More was read than is kept, or trailers were.
@@ -187,8 +191,9 @@ impl Replay {
     /// Keeps the beginning of a body.
     pub fn new(body: CallerBody) -> Self {
         let (length, gone) = (body.size_hint(), body.gone());
-        let source = Source { body, kept: Vec::new(), bytes: 0, lost: false };
-        Self { source: Arc::new(Mutex::new(source)), repeated: VecDeque::new(), length, gone }
+        let source = Source { body, attempt: 0, kept: Vec::new(), bytes: 0, lost: false };
+        let source = Arc::new(Mutex::new(source));
+        Self { source, repeated: VecDeque::new(), length, gone, attempt: 0 }
     }
 
     /// A handle that can begin the body again.
@@ -197,10 +202,19 @@ impl Replay {
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // Nobody can begin it again any more.
+        let is_last = Arc::strong_count(&self.source) == 1;
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        if source.attempt != self.attempt {
+            return Poll::Ready(Some(Err(BodyError::Bad)));
+        }
         if let Some(data) = self.repeated.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_last && !source.lost {
+            source.lost = true;
+            source.kept = Vec::new();
+        }
         let polled = Pin::new(&mut source.body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             match frame.data_ref() {
@@ -239,13 +253,14 @@ pub struct ReplayHandle {
 impl ReplayHandle {
     /// The body from its beginning, if all that was read of it is still there.
     pub fn again(self) -> Option<Replay> {
-        let repeated = {
-            let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let (repeated, attempt) = {
+            let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
             if source.lost {
                 return None;
             }
-            source.kept.iter().cloned().collect()
+            source.attempt += 1;
+            (source.kept.iter().cloned().collect(), source.attempt)
         };
-        Some(Replay { source: self.source, repeated, length: self.length, gone: self.gone })
+        Some(Replay { source: self.source, repeated, length: self.length, gone: self.gone, attempt })
     }
 }

@@ -7,6 +7,7 @@ mod counters;
 mod drain;
 mod hand_off;
 mod mirror;
+mod outbound;
 mod pass;
 mod slow;
 mod strict;

@@ -170,6 +170,7 @@ pub fn document(revision: i64, app_port: u16, keys: &Keys) -> Document {
         hand_off: None,
         mirror: None,
         auth: None,
+        depends_on: Vec::new(),
         push_keys: keys.public(),
         handover_keys: HandoverKeys { current: "k1".into(), next: None },
     }
@@ -204,6 +205,22 @@ impl Pod {
         keys: &Arc<Keys>,
         state_dir: Arc<TempDir>,
     ) -> Self {
+        Self::launch(mounted, document, keys, state_dir, None).await
+    }
+
+    /// Asks this DNS server.
+    pub async fn asking(document: Document, keys: &Arc<Keys>, dns: Option<SocketAddr>) -> Self {
+        let state_dir = Arc::new(TempDir::new().expect("folder"));
+        Self::launch(Some(&document), document.clone(), keys, state_dir, dns).await
+    }
+
+    async fn launch(
+        mounted: Option<&Document>,
+        document: Document,
+        keys: &Arc<Keys>,
+        state_dir: Arc<TempDir>,
+        dns: Option<SocketAddr>,
+    ) -> Self {
         let (config_dir, keys_dir) = (TempDir::new().expect("folder"), TempDir::new().expect("folder"));
         std::fs::write(keys_dir.path().join("k1"), keys.mac).expect("written");
         if let Some(mounted) = mounted {
@@ -217,6 +234,8 @@ impl Pod {
             state_dir: state_dir.path().into(),
             inbound: any,
             admin: any,
+            outbound: any,
+            dns,
             access_log: AccessLogSetting::Off,
             pod: String::new(),
         };

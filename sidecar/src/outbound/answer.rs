@@ -1,0 +1,147 @@
+//! An answer on its way to the app.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Response, header};
+use http_body::{Body, Frame, SizeHint};
+use shop_contract::headers::REASON;
+
+use super::flight::{Flight, Refusal};
+use super::last_good::{self, Good};
+use crate::http1::{BodyError, Incoming};
+use crate::upstream::Lease;
+
+/// The body of an answer: passed on as it comes, never collected but for a copy of what may be wanted again.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    inner: Inner,
+    lease: Option<Lease>,
+    flight: Option<Flight>,
+    keep: Option<Box<Keep>>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Own(Option<Bytes>),
+    Stream(Incoming),
+}
+
+/// A copy of an answer in the making.
+#[derive(Debug)]
+pub(super) struct Keep {
+    pub(super) path: String,
+    pub(super) good: Good,
+    pub(super) read: BytesMut,
+}
+
+impl AnswerBody {
+    /// What a dependency answers.
+    pub(super) fn stream(body: Incoming, lease: Lease, flight: Option<Flight>, keep: Option<Keep>) -> Self {
+        let mut made = Self { inner: Inner::Stream(body), lease: Some(lease), flight, keep: None };
+        made.keep = keep.map(Box::new);
+        made
+    }
+
+    /// What is answered here.
+    pub(super) fn own(body: Bytes, flight: Option<Flight>) -> Self {
+        Self { inner: Inner::Own(Some(body)), lease: None, flight, keep: None }
+    }
+
+    /// Nothing.
+    pub(super) fn none() -> Self {
+        Self { inner: Inner::Own(None), lease: None, flight: None, keep: None }
+    }
+
+    fn note(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(trailers), Some(flight)) = (frame.trailers_ref(), &mut self.flight) {
+            flight.trailers(trailers);
+        }
+        if let (Some(data), Some(keep)) = (frame.data_ref(), &mut self.keep) {
+            keep.read.extend_from_slice(data);
+            if keep.read.len() > last_good::LONGEST {
+                self.keep = None;
+            }
+        }
+    }
+
+    /// All of it was passed on.
+    fn finish(&mut self) {
+        self.lease = None;
+        if let (Some(keep), Some(flight)) = (self.keep.take(), &self.flight) {
+            let Keep { path, good, read } = *keep;
+            flight.dependency.shared.last_good.put(&path, Good { body: read.freeze(), ..good });
+        }
+        self.flight = None;
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.inner {
+            Inner::Own(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
+            Inner::Stream(body) => Pin::new(body).poll_frame(context),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => this.note(frame),
+            Poll::Ready(Some(Err(_))) => {
+                this.keep = None;
+                if let Some(flight) = &mut this.flight {
+                    flight.broke_off();
+                }
+            }
+            Poll::Ready(None) => this.finish(),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Own(body) => body.is_none(),
+            Inner::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Inner::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // The end of a body of known length is not asked for.
+        if self.is_end_stream() {
+            self.finish();
+        }
+    }
+}
+
+/// An answer of the sidecar itself.
+pub(super) fn refuse(refusal: Refusal, flight: Option<Flight>) -> Response<AnswerBody> {
+    let body = Bytes::from_static(refusal.reason.as_bytes());
+    let mut response = Response::new(AnswerBody::own(body, flight));
+    *response.status_mut() = refusal.status;
+    let fields = response.headers_mut();
+    fields.insert(HeaderName::from_static(REASON), HeaderValue::from_static(refusal.reason));
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if let Some(after) = refusal.retry_after {
+        // Rounded up: who comes back too soon is refused again.
+        fields.insert(
+            header::RETRY_AFTER,
+            after.as_millis().div_ceil(1_000).try_into().map_or(1_u64, |s: u64| s).into(),
+        );
+    }
+    response
+}
