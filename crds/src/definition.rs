@@ -131,6 +131,7 @@ fn bound(schema: &mut Value) {
         ("spec.resources.limits{}", json!({ "maxLength": 32 })),
         ("spec.sidecar.resources.requests{}", json!({ "maxLength": 32 })),
         ("spec.sidecar.resources.limits{}", json!({ "maxLength": 32 })),
+        ("spec.limits.maxBodyBytes", json!({ "maxLength": 32 })),
         ("spec.release.canary.match[].header{}", json!({ "maxLength": 253 })),
         ("spec.release.canary.match[].cookie{}", json!({ "maxLength": 253 })),
         ("spec.service.annotations{}", json!({ "maxLength": 16_384 })),

@@ -1,5 +1,6 @@
 //! `ShopService`: one service of the shop, as its owner writes it.
 
+pub mod limits;
 pub mod pod;
 pub mod release;
 
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Amount, ShopServiceStatus, Span};
+use limits::Limits;
 use pod::PodOverlay;
 use release::Release;
 
@@ -108,6 +110,9 @@ pub struct ShopServiceSpec {
     /// When the container counts as ready, alive and started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probes: Option<Probes>,
+    /// What the sidecar lets in: requests at once, bodies, times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// How a new revision reaches the users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,

@@ -13,6 +13,7 @@ pub mod drain;
 pub mod handover;
 mod http1;
 pub mod inbound;
+pub mod limits;
 mod outbound;
 mod patience;
 pub mod settings;

@@ -4,6 +4,7 @@
 
 mod analysis;
 mod canary;
+mod limits;
 mod policy;
 
 /// One rule of a definition.
@@ -43,6 +44,7 @@ pub fn rules() -> Vec<Rule> {
     ]
     .concat();
     rules.extend(canary::rules());
+    rules.extend(limits::rules());
     rules.extend(resources("spec.resources", "spec.resources.requests{}", "spec.resources.limits{}"));
     rules.extend(resources(
         "spec.sidecar.resources",

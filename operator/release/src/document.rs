@@ -1,7 +1,10 @@
 //! What a revision's sidecars are told, without what the operator adds when it renders it: identity, keys, leader epoch.
 
 use serde::{Deserialize, Serialize};
-use shop_crds::{service::Protocol, status::Colour};
+use shop_crds::{
+    service::{Protocol, limits::Limits},
+    status::Colour,
+};
 
 use crate::write::ServiceKind;
 
@@ -62,6 +65,8 @@ pub struct SidecarDocument {
     pub hand_off: Option<HandOff>,
     /// Where copies of requests go; `None` unless asked for.
     pub mirror: Option<Mirror>,
+    /// What is let in, with defaults filled in; `None`: everything.
+    pub limits: Option<Limits>,
 }
 
 /// That requests are handed over to another revision.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use shop_crds::{ShopServiceStatus, names::ADOPTED};
+use shop_crds::{ShopServiceStatus, names::ADOPTED, service::limits::Limits};
 
 use crate::{
     desired::Wanted,
@@ -49,6 +49,7 @@ pub(crate) fn document(
         drain_max_ms: u64::try_from(facts.drain_max.duration().as_millis()).unwrap_or(u64::MAX),
         hand_off: wanted.hand_off.clone(),
         mirror: wanted.mirror.clone(),
+        limits: view.subject.spec.limits.as_ref().and_then(Limits::resolved),
     })
 }
 

@@ -5,6 +5,7 @@ use shop_contract::{App, Document, HandoverKeys, Identity, PublicKeys, Readiness
 use shop_crds::{names, service::Protocol, status::Colour};
 use shop_release::{ObjectKind, Role, ServiceKind, SidecarDocument};
 
+mod limits;
 mod traffic;
 
 use super::{COMPONENT_SIDECAR_CONFIG, Owner, Parts, Rendered, short_hash};
@@ -68,6 +69,7 @@ pub fn contract_document(
         hand_off: document.hand_off.as_ref().map(|hand_off| traffic::hand_off(hand_off, &address)),
         mirror: document.mirror.as_ref().map(|mirror| traffic::mirror(mirror, &address)),
         auth: None,
+        limits: document.limits.as_ref().map(limits::limits),
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
         handover_keys: HandoverKeys { current: keys.handover.clone(), next: None },
     }
@@ -110,6 +112,7 @@ pub fn stored_document(
         drain_max_ms: document.drain_max_ms,
         hand_off,
         mirror,
+        limits: document.limits.as_ref().map(limits::stored_limits),
     };
     let keys =
         Keys { push: document.push_keys.current.clone(), handover: document.handover_keys.current.clone() };

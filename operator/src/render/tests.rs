@@ -163,6 +163,19 @@ fn a_revision_is_read_back_as_it_was_written() {
     assert_eq!(rendered.value["revision"], 7);
 }
 
+fn spec_limits() -> shop_crds::service::limits::Limits {
+    from_value(json!({
+        "concurrency": { "max": 200 },
+        "requestTimeout": "15s",
+        "maxBodyBytes": "1Mi",
+        "priority": [
+            { "match": { "path": "/orders", "method": "POST" }, "class": "high" },
+            { "match": { "path": "/search" }, "class": "low" },
+        ],
+    }))
+    .unwrap()
+}
+
 #[test]
 fn a_document_is_read_back_as_it_was_planned() {
     let planned = SidecarDocument {
@@ -191,6 +204,7 @@ fn a_document_is_read_back_as_it_was_planned() {
             fallback: ServiceKind::Preview,
             methods: vec!["GET".into()],
         }),
+        limits: spec_limits().resolved(),
     };
     let keys = Keys { push: "p".into(), handover: "k1".into() };
     let address = |kind: ServiceKind| kind.name("order");

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::Auth;
 use crate::dependency::{self, Dependency};
+use crate::limits::Limits;
 use crate::network::{Network, NotANetwork};
 use crate::traffic::{HandOff, Mirror};
 
@@ -60,6 +61,9 @@ pub struct Document {
     /// What the app calls through its sidecar.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Dependency>,
+    /// What is let in; absent: everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// Keys that may sign a push.
     pub push_keys: PublicKeys,
     /// Ids of the keys for the hand-over header's MAC.
@@ -279,6 +283,9 @@ impl Document {
         }
         if let Some(auth) = &self.auth {
             auth.validate()?;
+        }
+        if let Some(limits) = &self.limits {
+            limits.validate()?;
         }
         dependency::validate(&self.depends_on, self.app.port)
     }

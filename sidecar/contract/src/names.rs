@@ -86,8 +86,18 @@ pub mod reasons {
     pub const DEPENDENCY_UNREACHABLE: &str = "dependency-unreachable";
     /// A dependency closed the connection before it answered.
     pub const DEPENDENCY_RESET: &str = "dependency-reset";
+    /// More requests at once than `limits.concurrency` lets in and wait.
+    pub const QUEUE_FULL: &str = "queue-full";
+    /// By the time that others take, the request could not have been answered before its deadline.
+    pub const WOULD_MISS_DEADLINE: &str = "would-miss-deadline";
+    /// The deadline that came with the request has passed.
+    pub const DEADLINE_EXCEEDED: &str = "deadline-exceeded";
+    /// No answer within `limits.requestTimeout`.
+    pub const REQUEST_TIMEOUT: &str = "request-timeout";
+    /// A body of more than `limits.maxBodyBytes`.
+    pub const BODY_TOO_LARGE: &str = "body-too-large";
     /// All of them, for metrics that want a closed label set.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 25] = [
         DRAINING,
         APP_UNREACHABLE,
         APP_RESET,
@@ -108,6 +118,11 @@ pub mod reasons {
         DEADLINE,
         DEPENDENCY_UNREACHABLE,
         DEPENDENCY_RESET,
+        QUEUE_FULL,
+        WOULD_MISS_DEADLINE,
+        DEADLINE_EXCEEDED,
+        REQUEST_TIMEOUT,
+        BODY_TOO_LARGE,
     ];
 }
 

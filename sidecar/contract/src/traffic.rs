@@ -15,7 +15,7 @@ const MAX_NAME: usize = 128;
 /// Longest value of a header or cookie that is matched.
 const MAX_VALUE: usize = 253;
 /// Longest method.
-const MAX_METHOD: usize = 32;
+pub(crate) const MAX_METHOD: usize = 32;
 
 /// Whom to hand requests to, and how many of them.
 ///

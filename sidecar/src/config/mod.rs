@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch as channel};
 use crate::auth::Gate;
 use crate::choice::Choice;
 use crate::handover::MacKeys;
+use crate::limits::{self, Limits};
 use crate::outbound::dependency::Dependencies;
 use crate::settings::Settings;
 use crate::telemetry::{RevisionMetrics, Telemetry};
@@ -59,6 +60,8 @@ pub struct Snapshot {
     pub auth: Option<Arc<Gate>>,
     /// What the app may call; `None` if it is nothing.
     pub(crate) dependencies: Option<Dependencies>,
+    /// What is let in.
+    pub limits: Limits,
     /// Handles with this document's labels.
     pub metrics: Arc<RevisionMetrics>,
     endpoints: Option<Endpoints>,
@@ -95,6 +98,8 @@ pub struct Config {
     copied: Arc<Sum>,
     /// For copies under way.
     copies: Arc<Semaphore>,
+    /// What limits count on from one document to the next.
+    limited: limits::Shared,
     current: ArcSwapOption<Snapshot>,
     /// Held while something new is checked and put in place, so that two pushes cannot overtake one another.
     accepting: Mutex<()>,
@@ -109,6 +114,7 @@ impl Config {
             mounted: settings.config_dir.clone(),
             keys: settings.keys_dir.clone(),
             kept: settings.state_dir.clone(),
+            limited: limits::Shared::new(&telemetry),
             telemetry,
             handed: Arc::new(Sum::for_pod(&settings.pod, HANDED)),
             copied: Arc::new(Sum::for_pod(&settings.pod, COPIED)),
@@ -286,6 +292,7 @@ impl Config {
             trusted_hops: document.trusted_hops.iter().filter_map(|hop| hop.parse().ok()).collect(),
             auth,
             dependencies,
+            limits: Limits::new(document.limits.as_ref(), &self.limited),
             metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
             document,
             endpoints,

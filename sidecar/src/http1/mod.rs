@@ -60,6 +60,9 @@ pub enum BodyError {
     /// The caller sent it too slowly.
     #[error("the body comes too slowly")]
     Slow,
+    /// It is longer than it may be.
+    #[error("the body is longer than it may be")]
+    TooLarge,
     /// The other side sent what is no body.
     #[error("the body is malformed or cut off")]
     Bad,

@@ -17,6 +17,7 @@ use crate::auth::Denied;
 use crate::config::Snapshot;
 use crate::handover::Purpose;
 use crate::http1::{BodyError, Incoming};
+use crate::limits::{Asked, Permit};
 use crate::outbound::context::Kept;
 use crate::telemetry::access_log::Line;
 use crate::telemetry::metrics::Spoken;
@@ -27,9 +28,22 @@ const GONE: u16 = 499;
 /// Statuses of gRPC that are the server's fault: `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
 const GRPC_FAILURES: [&[u8]; 5] = [b"2", b"4", b"13", b"14", b"15"];
 
-/// Statuses of gRPC that the sidecar itself answers with.
-const GRPC_UNAVAILABLE: &str = "14";
-const GRPC_UNAUTHENTICATED: &str = "16";
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What a refusal is to a gRPC caller: the codes of its specification.
+fn grpc_status(status: StatusCode, reason: &'static str) -> &'static str {
+    match (status, reason) {
+        (_, reasons::QUEUE_FULL) => "8",
+        (_, reasons::WOULD_MISS_DEADLINE) | (StatusCode::GATEWAY_TIMEOUT, _) => "4",
+        (StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS, _) => "8",
+        (StatusCode::FORBIDDEN, _) => "7",
+        (StatusCode::UNAUTHORIZED, _) => "16",
+        (StatusCode::NOT_IMPLEMENTED, _) => "12",
+        (StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY, _) => "14",
+        _ => "13",
+    }
+}
 
 /// Which revisions had to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +87,8 @@ pub(super) struct Flight {
     /// Whether a gRPC call has told its status.
     told: bool,
     reason: Option<&'static str>,
+    /// Its place among those that the app works on.
+    pub(super) permit: Option<Permit>,
 }
 
 impl Flight {
@@ -101,7 +117,13 @@ impl Flight {
             failed: false,
             told: false,
             reason: None,
+            permit: None,
         }
+    }
+
+    /// What limits look at.
+    pub(super) fn asked(&self) -> Asked {
+        Asked { spoken: self.spoken, began: self.began }
     }
 
     /// Another revision handed the request over.
@@ -176,6 +198,7 @@ impl Flight {
                     | reasons::TOKEN_MISSING
                     | reasons::TOKEN_INVALID
                     | reasons::TOKEN_EXPIRED
+                    | reasons::BODY_TOO_LARGE
             )
         );
         if senseless || self.status == GONE {
@@ -192,13 +215,21 @@ impl Flight {
         self.status = status.as_u16();
         self.reason = Some(reason);
         self.proxy.telemetry.metrics.answered_by_itself(reason);
-        let body = Bytes::from_static(reason.as_bytes());
+        let is_grpc = self.spoken == Spoken::Grpc;
+        let body = (!is_grpc).then(|| Bytes::from_static(reason.as_bytes()));
         let mut response =
-            Response::new(AnswerBody { inner: Inner::Own(Some(body)), lease: None, flight: Some(self) });
-        *response.status_mut() = status;
+            Response::new(AnswerBody { inner: Inner::Own(body), lease: None, flight: Some(self) });
         let headers = response.headers_mut();
         headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(reason));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        if is_grpc {
+            // Its caller looks for the status of a call, and finds it in the head of an answer without messages.
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(status, reason)));
+            headers.insert(GRPC_MESSAGE, HeaderValue::from_static(reason));
+        } else {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            *response.status_mut() = status;
+        }
         response
     }
 }
@@ -206,26 +237,11 @@ impl Flight {
 impl Flight {
     /// Answers a request that is not passed on because of who sent it.
     pub(super) fn deny(self, denied: Denied) -> Response<AnswerBody> {
-        let is_grpc = self.spoken == Spoken::Grpc;
         let (status, reason) = denied.answer();
         let mut response = self.refuse(status, reason);
         denied.explain(&mut response);
-        if is_grpc {
-            as_grpc(&mut response, status, reason);
-        }
         response
     }
-}
-
-/// Makes an answer of the sidecar itself one that gRPC clients read: the status in the head, and no message.
-fn as_grpc(response: &mut Response<AnswerBody>, status: StatusCode, reason: &'static str) {
-    let code = if status == StatusCode::UNAUTHORIZED { GRPC_UNAUTHENTICATED } else { GRPC_UNAVAILABLE };
-    *response.status_mut() = StatusCode::OK;
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    fields.insert("grpc-status", HeaderValue::from_static(code));
-    fields.insert("grpc-message", HeaderValue::from_static(reason));
-    response.body_mut().inner = Inner::Own(None);
 }
 
 impl Drop for Flight {

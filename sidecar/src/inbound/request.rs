@@ -16,6 +16,7 @@ use crate::auth;
 use crate::config::Snapshot;
 use crate::handover::{self, Behalf, Purpose};
 use crate::http1::{Incoming, Interim};
+use crate::limits::Refusal;
 use crate::telemetry::metrics::Spoken;
 use crate::upstream::{Answered, Body, Failure, Outbound, Unanswered, Wire};
 
@@ -154,24 +155,43 @@ async fn pass_on(
     let local_wire =
         if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
     let far_wire = if is_http2 { Wire::Http2 } else { Wire::Http1 };
+    let deadline = match snapshot.limits.check(&mut outbound.request, flight.asked()) {
+        Ok(deadline) => deadline,
+        Err(refusal) => return turn_away(flight, &refusal),
+    };
     let was_handed_over = from.is_some();
     let hand_over = !was_handed_over
         && snapshot.hand_off.as_ref().is_some_and(|route| {
             route.choice.takes(outbound.request.headers(), behalf.client, behalf.user_id())
         });
+    if !hand_over {
+        match snapshot.limits.enter(&outbound.request, deadline).await {
+            Ok(permit) => flight.permit = permit,
+            Err(refusal) => return turn_away(flight, &refusal),
+        }
+    }
+    deadline.pass_on(outbound.request.headers_mut(), proxy.telemetry.clock);
     if !hand_over && !was_handed_over {
         mirror(proxy, snapshot, &mut outbound, far_wire, behalf, flight.spoken);
     }
     remember(proxy, snapshot, &outbound, &mut flight);
-    let sent = if hand_over {
-        hand_off(proxy, snapshot, outbound, far_wire, local_wire, behalf, &mut flight).await
-    } else {
-        snapshot.local.send(outbound, local_wire).await
+    let sent = async {
+        if hand_over {
+            hand_off(proxy, snapshot, outbound, far_wire, local_wire, behalf, &mut flight).await
+        } else {
+            snapshot.local.send(outbound, local_wire).await
+        }
+    };
+    let sent = match deadline.wait(proxy.telemetry.clock, sent).await {
+        Ok(sent) => sent,
+        Err(refusal) => return turn_away(flight, &refusal),
     };
     match sent {
         Ok(Answered { mut response, lease, upgraded }) => {
             flight.answered(&response);
             if let Some(app) = upgraded {
+                // A socket may be idle for hours: how many there are is what `maxConnections` says.
+                flight.permit = None;
                 let is_websocket =
                     caller.upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
                 let tunnel = Some(Box::new(Ends { app, is_websocket, flight, lease }));
@@ -207,6 +227,7 @@ fn no_answer(failure: Failure) -> (StatusCode, &'static str) {
         Failure::Bad => (StatusCode::BAD_GATEWAY, reasons::BAD_ANSWER),
         Failure::Caller => (StatusCode::BAD_REQUEST, reasons::BAD_REQUEST),
         Failure::Slow => (StatusCode::REQUEST_TIMEOUT, reasons::BODY_TOO_SLOW),
+        Failure::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, reasons::BODY_TOO_LARGE),
     }
 }
 
@@ -215,6 +236,13 @@ fn remember(proxy: &Proxy, snapshot: &Snapshot, outbound: &Outbound, flight: &mu
     if let Some(dependencies) = &snapshot.dependencies {
         flight.kept = dependencies.traces.keep(outbound.request.headers(), proxy.telemetry.clock.now());
     }
+}
+
+/// Answers what is not let in.
+fn turn_away(flight: Flight, refusal: &Refusal) -> Answer {
+    let mut response = flight.refuse(refusal.status, refusal.reason);
+    refusal.tell(response.headers_mut());
+    response.into()
 }
 
 /// Begins a copy of a request for another revision, if it is one to copy. Calls and upgraded connections are not: nobody

@@ -279,6 +279,7 @@ pub(super) fn of(failure: Failure) -> Refusal {
         Failure::Bad => Refusal::new(StatusCode::BAD_GATEWAY, reasons::BAD_ANSWER),
         Failure::Caller => Refusal::new(StatusCode::BAD_REQUEST, reasons::BAD_REQUEST),
         Failure::Slow => Refusal::new(StatusCode::REQUEST_TIMEOUT, reasons::BODY_TOO_SLOW),
+        Failure::TooLarge => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reasons::BODY_TOO_LARGE),
     }
 }
 

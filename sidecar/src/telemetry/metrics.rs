@@ -125,6 +125,10 @@ pub struct Metrics {
     not_mirrored: Vec<IntCounter>,
     /// See [`table::MIRROR_TAKEN`].
     pub mirror_taken: IntCounter,
+    /// See [`table::WAITING`].
+    pub waiting: IntGauge,
+    /// See [`table::QUEUE_WAIT`].
+    pub queue_wait: Histogram,
     /// See [`table::GENERATION`].
     pub generation: IntGauge,
     /// See [`table::LOG_DROPPED`].
@@ -186,6 +190,13 @@ impl Metrics {
                 .map(|cause| not_mirrored.with_label_values(&[cause.as_str()]))
                 .collect(),
             mirror_taken: counter(&registry, table::MIRROR_TAKEN)?,
+            waiting: gauge(&registry, table::WAITING)?,
+            queue_wait: register(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::from(options(table::QUEUE_WAIT)).buckets(BUCKETS.to_vec()),
+                )?,
+            )?,
             generation: gauge(&registry, table::GENERATION)?,
             log_dropped: counter(&registry, table::LOG_DROPPED)?,
             draining: gauge(&registry, table::DRAINING)?,

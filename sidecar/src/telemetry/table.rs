@@ -141,6 +141,20 @@ pub const SELF_ANSWERED: Metric = metric(
     &["reason"],
     "Requests that the sidecar itself answered, by the word in x-shop-reason",
 );
+/// Requests that wait for a place.
+pub const WAITING: Metric = metric(
+    "shop_sidecar_queue_waiting",
+    Kind::Gauge,
+    &[],
+    "Requests that wait for a place among those that the app works on",
+);
+/// How long they wait.
+pub const QUEUE_WAIT: Metric = metric(
+    "shop_sidecar_queue_wait_seconds",
+    Kind::Histogram,
+    &[],
+    "Time in the queue for a place, of those that waited",
+);
 /// The document in use.
 pub const GENERATION: Metric = metric(
     "shop_sidecar_config_generation",
@@ -224,7 +238,7 @@ pub const DEPENDENCY_OPEN: Metric = metric(
 );
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 27] = [
+pub const ALL: [Metric; 29] = [
     REQUESTS,
     DURATION,
     IN_FLIGHT,
@@ -240,6 +254,8 @@ pub const ALL: [Metric; 27] = [
     NOT_MIRRORED,
     MIRROR_TAKEN,
     SELF_ANSWERED,
+    WAITING,
+    QUEUE_WAIT,
     GENERATION,
     CONFIG_REFUSED,
     TOKENS,

@@ -18,6 +18,8 @@ pub struct CallerBody {
     incoming: Incoming,
     gone: Gone,
     copy: Option<Copy>,
+    /// Bytes that may still come.
+    left: u64,
 }
 
 /// What has been read, and who gets it when that is all.
@@ -27,12 +29,13 @@ struct Copy {
     whole: oneshot::Sender<Bytes>,
 }
 
-/// Whether the caller went away before the end of its body.
+/// Whether the body came to its end, as far as the caller is concerned.
 #[derive(Clone, Debug, Default)]
 pub struct Gone(Arc<AtomicU8>);
 
 const GONE: u8 = 1;
 const SLOW: u8 = 2;
+const TOO_LARGE: u8 = 3;
 
 impl Gone {
     /// Why there is nobody to answer any more, or nothing to wait for.
@@ -40,15 +43,25 @@ impl Gone {
         match self.0.load(Ordering::Acquire) {
             GONE => Some(Failure::Caller),
             SLOW => Some(Failure::Slow),
+            TOO_LARGE => Some(Failure::TooLarge),
             _ => None,
         }
+    }
+
+    fn set(&self, why: u8) {
+        self.0.store(why, Ordering::Release);
     }
 }
 
 impl CallerBody {
     /// Nothing was read from it yet.
     pub fn new(incoming: Incoming) -> Self {
-        Self { incoming, gone: Gone::default(), copy: None }
+        Self { incoming, gone: Gone::default(), copy: None, left: u64::MAX }
+    }
+
+    /// Breaks off when it is longer than this.
+    pub fn bound(&mut self, most: u64) {
+        self.left = most;
     }
 
     /// Keeps a copy of what is read, and gives it away when that was all. `None` for a body that is longer or of unknown length.
@@ -70,7 +83,7 @@ impl CallerBody {
             }
             Some(Err(error)) => {
                 let why = if matches!(error, BodyError::Slow) { SLOW } else { GONE };
-                self.gone.0.store(why, Ordering::Release);
+                self.gone.set(why);
                 self.copy = None;
             }
             None => {}
@@ -83,7 +96,7 @@ impl CallerBody {
         }
     }
 
-    /// Tells later whether the caller went away.
+    /// Tells later whether the caller went away, or sent too much.
     pub fn gone(&self) -> Gone {
         self.gone.clone()
     }
@@ -99,6 +112,16 @@ impl http_body::Body for CallerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.incoming).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            let Some(left) = this.left.checked_sub(data.len() as u64) else {
+                this.gone.set(TOO_LARGE);
+                this.copy = None;
+                return Poll::Ready(Some(Err(BodyError::TooLarge)));
+            };
+            this.left = left;
+        }
         this.note(&polled);
         polled
     }

@@ -48,12 +48,15 @@ pub enum Failure {
     /// The caller sent its body too slowly.
     #[error("the caller sent its body too slowly")]
     Slow,
+    /// The caller's body is longer than it may be.
+    #[error("the body is longer than it may be")]
+    TooLarge,
 }
 
 impl Failure {
     /// Whether it is the caller's fault, and says nothing about the upstream.
     pub fn is_callers(self) -> bool {
-        matches!(self, Self::Caller | Self::Slow)
+        matches!(self, Self::Caller | Self::Slow | Self::TooLarge)
     }
 }
 

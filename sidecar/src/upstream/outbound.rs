@@ -123,6 +123,15 @@ pub enum Copied {
     Coming(oneshot::Receiver<Bytes>),
 }
 
+impl Body {
+    /// Breaks the caller's body off when it is longer than this.
+    pub fn bound(&mut self, most: u64) {
+        if let Self::Stream(body) = self {
+            body.bound(most);
+        }
+    }
+}
+
 impl From<Incoming> for Body {
     fn from(body: Incoming) -> Self {
         if body.is_end_stream() { Self::Empty } else { Self::Stream(CallerBody::new(body)) }

@@ -6,6 +6,7 @@ mod config;
 mod counters;
 mod drain;
 mod hand_off;
+mod limits;
 mod mirror;
 mod outbound;
 mod pass;

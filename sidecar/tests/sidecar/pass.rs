@@ -214,7 +214,7 @@ async fn streams_are_passed_on_as_they_come() {
 }
 
 /// A WebSocket server that echoes text, and on "bye" leaves without a close frame.
-async fn echo_websocket() -> TestApp {
+pub(crate) async fn echo_websocket() -> TestApp {
     TestApp::http1(|mut request: Request<hyper::body::Incoming>| async move {
         let key = request.headers().get("sec-websocket-key").expect("key").clone();
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());

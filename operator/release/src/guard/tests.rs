@@ -113,6 +113,7 @@ fn hand(revision: i64, to: Option<i64>) -> Write {
         drain_max_ms: 1000,
         hand_off,
         mirror: None,
+        limits: None,
     };
     Write::WriteConfig { document: Box::new(document), generation: 1, replaces: Some(version()) }
 }

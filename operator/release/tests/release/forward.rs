@@ -76,8 +76,15 @@ fn live_fields_change_without_a_revision() {
         (document.max_connections, document.trusted_hops.as_slice()),
         (77, &["10.0.0.0/8".to_owned()][..])
     );
+    world.apply(|spec| spec.limits = serde_json::from_str(r#"{"maxBodyBytes": "1Ki"}"#).unwrap());
+    world.run(2);
+    let limits = world.observed.configs[0].document.as_ref().unwrap().limits.clone().unwrap();
+    assert_eq!(limits.max_body_bytes.unwrap().units(), Some(1_024));
+    world.apply(|spec| spec.limits = Some(shop_crds::service::limits::Limits::default()));
+    world.run(2);
+    assert_eq!(world.observed.configs[0].document.as_ref().unwrap().limits, None);
     let told =
-        |pod: &shop_release::Pod| pod.sidecar.acknowledged.as_ref().map(|seen| seen.generation) == Some(2);
+        |pod: &shop_release::Pod| pod.sidecar.acknowledged.as_ref().map(|seen| seen.generation) == Some(4);
     assert!(world.observed.pods.iter().all(told), "{}", world.describe());
     assert_eq!(world.status.last_revision, 1);
 }

@@ -138,10 +138,16 @@ impl<T> Gate<T> {
         self.wait(self.waiting(), now).min(LONGEST_RETRY)
     }
 
+    /// Takes a place if one is free.
+    pub fn enter(&mut self) -> bool {
+        let enters = self.busy < self.max && self.waiting() == 0;
+        self.busy += usize::from(enters);
+        enters
+    }
+
     /// Somebody comes; `deadline` is when it must have ended.
     pub fn offer(&mut self, now: Duration, class: Class, deadline: Option<Duration>, who: T) -> Offer<T> {
-        if self.busy < self.max && self.waiting() == 0 {
-            self.busy += 1;
+        if self.enter() {
             return Offer::Go(who);
         }
         if deadline

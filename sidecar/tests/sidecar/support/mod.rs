@@ -171,6 +171,7 @@ pub fn document(revision: i64, app_port: u16, keys: &Keys) -> Document {
         mirror: None,
         auth: None,
         depends_on: Vec::new(),
+        limits: None,
         push_keys: keys.public(),
         handover_keys: HandoverKeys { current: "k1".into(), next: None },
     }

@@ -1,0 +1,70 @@
+//! What is let in: as the spec says it with defaults filled in, as sidecars read it; and back.
+
+use shop_contract as contract;
+use shop_crds::{Amount, Span, service::limits};
+
+pub(super) fn limits(limits: &limits::Limits) -> contract::Limits {
+    contract::Limits {
+        concurrency: limits.concurrency.as_ref().map(|concurrency| contract::Concurrency {
+            max: number(concurrency.max),
+            queue: number(concurrency.queue()),
+        }),
+        request_timeout_ms: limits.request_timeout.map(millis),
+        max_body_bytes: limits.max_body_bytes.as_ref().and_then(Amount::units),
+        priority: limits
+            .priority
+            .iter()
+            .map(|rule| contract::Priority {
+                matches: route(&rule.matches),
+                class: match rule.class {
+                    limits::PriorityClass::High => contract::PriorityClass::High,
+                    limits::PriorityClass::Normal => contract::PriorityClass::Normal,
+                    limits::PriorityClass::Low => contract::PriorityClass::Low,
+                },
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn stored_limits(limits: &contract::Limits) -> limits::Limits {
+    limits::Limits {
+        concurrency: limits.concurrency.map(|concurrency| limits::Concurrency {
+            max: signed(concurrency.max),
+            queue: Some(signed(concurrency.queue)),
+        }),
+        request_timeout: limits.request_timeout_ms.map(Span::millis),
+        max_body_bytes: limits.max_body_bytes.map(|bytes| Amount(bytes.to_string())),
+        priority: limits
+            .priority
+            .iter()
+            .map(|rule| limits::Priority {
+                matches: stored_route(&rule.matches),
+                class: match rule.class {
+                    contract::PriorityClass::High => limits::PriorityClass::High,
+                    contract::PriorityClass::Normal => limits::PriorityClass::Normal,
+                    contract::PriorityClass::Low => limits::PriorityClass::Low,
+                },
+            })
+            .collect(),
+    }
+}
+
+fn route(route: &limits::RouteMatch) -> contract::RouteMatch {
+    contract::RouteMatch { path: route.path.clone(), method: route.method.clone() }
+}
+
+fn stored_route(route: &contract::RouteMatch) -> limits::RouteMatch {
+    limits::RouteMatch { path: route.path.clone(), method: route.method.clone() }
+}
+
+fn millis(span: Span) -> u64 {
+    u64::try_from(span.duration().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn number(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}
+
+fn signed(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
