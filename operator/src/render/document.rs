@@ -64,6 +64,7 @@ pub fn contract_document(
             },
         },
         max_connections: document.max_connections,
+        depends_on: Vec::new(),
         trusted_hops: document.trusted_hops.clone(),
         drain_max_ms: document.drain_max_ms,
         hand_off: document.hand_off.as_ref().map(|hand_off| traffic::hand_off(hand_off, &address)),
