@@ -1,5 +1,6 @@
 //! `ShopService`: one service of the shop, as its owner writes it.
 
+pub mod dependency;
 pub mod limits;
 pub mod pod;
 pub mod release;
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Amount, ShopServiceStatus, Span};
+use dependency::Dependency;
 use limits::Limits;
 use pod::PodOverlay;
 use release::Release;
@@ -107,6 +109,11 @@ pub struct ShopServiceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub config: Vec<ConfigSource>,
+    /// What the container calls through its sidecar, which finds the pods, tries again where that does no harm, and gives up in time.
+    /// With one, `HTTP_PROXY` and `NO_PROXY` are set in the container unless `env` sets them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub depends_on: Vec<Dependency>,
     /// When the container counts as ready, alive and started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probes: Option<Probes>,

@@ -4,6 +4,7 @@
 
 mod analysis;
 mod canary;
+mod dependency;
 mod limits;
 mod policy;
 
@@ -45,6 +46,7 @@ pub fn rules() -> Vec<Rule> {
     .concat();
     rules.extend(canary::rules());
     rules.extend(limits::rules());
+    rules.extend(dependency::rules());
     rules.extend(resources("spec.resources", "spec.resources.requests{}", "spec.resources.limits{}"));
     rules.extend(resources(
         "spec.sidecar.resources",

@@ -201,7 +201,7 @@ pub async fn run(
         Command::Diff(arguments) => diff::diff(arguments, cluster, terminal).await,
         Command::Plan(arguments) => Box::pin(plan::plan(arguments, cluster, terminal)).await,
         Command::Adopt(arguments) => Box::pin(adopt::adopt(arguments, cluster, pace, terminal)).await,
-        Command::Eject(named) => eject::eject(&named.name, cluster, pace, terminal).await,
+        Command::Eject(named) => Box::pin(eject::eject(&named.name, cluster, pace, terminal)).await,
         Command::Doctor => doctor::doctor(cluster, terminal).await,
         Command::History(named) => inspect::history(&named.name, cluster, terminal).await,
         Command::Wait(arguments) => follow::wait(arguments, cluster, pace, terminal).await,

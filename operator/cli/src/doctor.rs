@@ -331,6 +331,16 @@ pub fn services(found: &[ShopService]) -> Vec<Finding> {
     findings
 }
 
+/// What a service depends on and has not called.
+pub fn calls(name: &str, silent: Vec<String>) -> Vec<Finding> {
+    let finding = |sentence: String| {
+        let (message, remedy) =
+            sentence.split_once("; ").unwrap_or((&sentence, "look at its container's log"));
+        Finding::not(Level::Warn, format!("calls of {name}"), message, remedy)
+    };
+    silent.into_iter().map(finding).collect()
+}
+
 /// Whether something must be put right before it goes on.
 fn is_wrong(service: &ShopService) -> bool {
     use shop_crds::Reason;

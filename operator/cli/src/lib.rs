@@ -5,6 +5,7 @@
 
 pub mod adopt;
 pub mod arguments;
+pub mod calls;
 pub mod client;
 pub mod command;
 pub mod completion;

@@ -168,6 +168,9 @@ pub fn why(why: &Why, now: Timestamp) -> String {
     for gate in &why.gates {
         let _ = writeln!(text, "  {}", printable(&format!("{}: {}", gate.name, gate.says)));
     }
+    for warning in &why.warnings {
+        let _ = writeln!(text, "  {}", printable(&format!("warning: {warning}")));
+    }
     text
 }
 

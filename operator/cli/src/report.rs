@@ -154,6 +154,9 @@ pub struct Why {
     /// What each gate says, and each check of the analysis.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<Gate>,
+    /// What holds nothing up, and is not as it should be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What one gate says.
@@ -228,6 +231,7 @@ impl Why {
             message,
             blocked: status.blocked,
             gates: Gate::of(service),
+            warnings: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use shop_crds::{
-    service::{Protocol, limits::Limits},
+    service::{Protocol, dependency::Dependency, limits::Limits},
     status::Colour,
 };
 
@@ -67,6 +67,8 @@ pub struct SidecarDocument {
     pub mirror: Option<Mirror>,
     /// What is let in, with defaults filled in; `None`: everything.
     pub limits: Option<Limits>,
+    /// What the app calls, with every rule written out.
+    pub depends_on: Vec<Dependency>,
 }
 
 /// That requests are handed over to another revision.

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use shop_crds::{ShopServiceStatus, names::ADOPTED, service::limits::Limits};
 
 use crate::{
+    dependency,
     desired::Wanted,
     document::SidecarDocument,
     observed::Pod,
@@ -50,6 +51,7 @@ pub(crate) fn document(
         hand_off: wanted.hand_off.clone(),
         mirror: wanted.mirror.clone(),
         limits: view.subject.spec.limits.as_ref().and_then(Limits::resolved),
+        depends_on: dependency::of_revision(&facts.depends_on, &view.subject.spec),
     })
 }
 

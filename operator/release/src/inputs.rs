@@ -12,6 +12,7 @@ use shop_crds::{
 
 use crate::{
     adopt::Adopted,
+    dependency::{self, Called, KeptDependency},
     observed::{Observed, SourceState},
     overlay,
 };
@@ -96,6 +97,9 @@ pub struct Inputs {
     pub drain_max: Span,
     /// `spec.sidecar.resources`.
     pub sidecar_resources: Option<Resources>,
+    /// Names and ports of `spec.dependsOn`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Called>,
     /// `spec.pod`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodOverlay>,
@@ -124,6 +128,9 @@ pub struct RevisionFacts {
     pub drain_max: Span,
     /// Memory limit of the sidecar, in bytes.
     pub sidecar_memory: u64,
+    /// What the container calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<KeptDependency>,
     /// Copies of the sources.
     #[serde(default)]
     pub snapshots: Vec<SnapshotRef>,
@@ -229,6 +236,7 @@ impl Inputs {
             config: spec.config.clone(),
             drain_max: release.map_or(defaults::DRAIN_MAX, shop_crds::service::release::Release::drain_max),
             sidecar_resources: spec.sidecar.as_ref().and_then(|sidecar| sidecar.resources.clone()),
+            depends_on: dependency::called(spec),
             pod: spec.pod.clone(),
             sources: hashes,
         })
@@ -262,6 +270,7 @@ impl Inputs {
                 .map_or(5_000, |timeout| u64::try_from(timeout.duration().as_millis()).unwrap_or(u64::MAX)),
             drain_max: self.drain_max,
             sidecar_memory: self.sidecar_resources.as_ref().and_then(memory).unwrap_or(SIDECAR_MEMORY),
+            depends_on: dependency::kept(&self.depends_on),
             snapshots: snapshots.collect(),
             adopted: None,
         }
@@ -310,6 +319,7 @@ mod tests {
             serde_json::json!({"probes": {"readiness": {"path": "/readyz"}}}),
             serde_json::json!({"release": {"drain": {"max": "5m"}}}),
             serde_json::json!({"sidecar": {"resources": {"limits": {"memory": "160Mi"}}}}),
+            serde_json::json!({"dependsOn": [{"name": "inventory"}]}),
             serde_json::json!({"pod": {"spec": {"nodeSelector": {"disk": "ssd"}}}}),
         ] {
             assert_ne!(hash(&spec(&change)), plain, "{change}");

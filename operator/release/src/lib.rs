@@ -20,6 +20,7 @@ mod analysis;
 mod canary;
 mod cut;
 mod decisions;
+mod dependency;
 mod desired;
 mod document;
 mod eject;
@@ -51,6 +52,7 @@ use shop_crds::{Reason, ShopServiceStatus};
 
 pub use adopt::{Adopted, StrangeDeployment, StrangePort, StrangeService, Strangers, is_open as adopts};
 pub use analysis::{Counters, Ledger, Reading, Tally, counting};
+pub use dependency::{Called, KeptDependency};
 pub use document::{HandOff, Match, Mirror, Role, SidecarDocument, Sticky};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
 pub use observed::{

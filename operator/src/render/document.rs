@@ -5,6 +5,7 @@ use shop_contract::{App, Document, HandoverKeys, Identity, PublicKeys, Readiness
 use shop_crds::{names, service::Protocol, status::Colour};
 use shop_release::{ObjectKind, Role, ServiceKind, SidecarDocument};
 
+mod dependency;
 mod limits;
 mod traffic;
 
@@ -64,11 +65,11 @@ pub fn contract_document(
             },
         },
         max_connections: document.max_connections,
-        depends_on: Vec::new(),
         trusted_hops: document.trusted_hops.clone(),
         drain_max_ms: document.drain_max_ms,
         hand_off: document.hand_off.as_ref().map(|hand_off| traffic::hand_off(hand_off, &address)),
         mirror: document.mirror.as_ref().map(|mirror| traffic::mirror(mirror, &address)),
+        depends_on: document.depends_on.iter().map(dependency::dependency).collect(),
         auth: None,
         limits: document.limits.as_ref().map(limits::limits),
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
@@ -114,6 +115,7 @@ pub fn stored_document(
         hand_off,
         mirror,
         limits: document.limits.as_ref().map(limits::stored_limits),
+        depends_on: document.depends_on.iter().map(dependency::stored).collect(),
     };
     let keys =
         Keys { push: document.push_keys.current.clone(), handover: document.handover_keys.current.clone() };

@@ -1,7 +1,7 @@
 //! The pod template of a revision: the app's container, and the sidecar before it.
 
 use serde_json::{Map, Value, json};
-use shop_contract::{env, paths, ports};
+use shop_contract::{env, paths, ports, url_variable};
 use shop_crds::{
     names::{self, APP_CONTAINER, SIDECAR_CONTAINER},
     service::{Probe, Resources},
@@ -14,6 +14,8 @@ use super::Owner;
 const CONFIG_DIR: &str = "/etc/shop/config";
 const KEYS_DIR: &str = "/etc/shop/keys";
 const STATE_DIR: &str = "/var/lib/shop";
+/// What the container calls without its sidecar.
+const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 /// The user of the sidecar's image.
 const SIDECAR_USER: i64 = 65_532;
 /// Seconds that a container may take to stop after a failed liveness or startup probe.
@@ -198,11 +200,12 @@ fn app_container(owner: &Owner, revision: i64, inputs: &Inputs) -> Value {
 // The user's variables win over ours of the same name.
 fn variables(owner: &Owner, revision: i64, inputs: &Inputs) -> Value {
     let ours = [
-        ("SHOP_NAMESPACE", owner.namespace.clone()),
-        ("SHOP_SERVICE", owner.service.clone()),
-        ("SHOP_REVISION", revision.to_string()),
+        ("SHOP_NAMESPACE".to_owned(), owner.namespace.clone()),
+        ("SHOP_SERVICE".to_owned(), owner.service.clone()),
+        ("SHOP_REVISION".to_owned(), revision.to_string()),
     ];
-    let unset = ours.into_iter().filter(|(name, _)| inputs.env.iter().all(|set| set.name != *name));
+    let ours = ours.into_iter().chain(called(inputs));
+    let unset = ours.filter(|(name, _)| inputs.env.iter().all(|set| set.name != *name));
     let users = inputs.env.iter().map(|one| {
         let mut one = json!(one);
         if let Some(from) = one.get_mut("valueFrom") {
@@ -210,7 +213,25 @@ fn variables(owner: &Owner, revision: i64, inputs: &Inputs) -> Value {
         }
         one
     });
-    unset.map(|(name, value)| variable(name, &value)).chain(users).collect()
+    unset.map(|(name, value)| variable(&name, &value)).chain(users).collect()
+}
+
+// Where the container finds what it calls. A proxy that the user names in either spelling stays the only one.
+fn called(inputs: &Inputs) -> impl Iterator<Item = (String, String)> {
+    let proxy = format!("http://127.0.0.1:{}", ports::OUTBOUND);
+    let pairs = [["HTTP_PROXY", "http_proxy"], ["NO_PROXY", "no_proxy"]];
+    let ours = pairs.into_iter().zip([proxy, NO_PROXY.to_owned()]).filter(|(pair, _)| {
+        !inputs.depends_on.is_empty() && inputs.env.iter().all(|set| !pair.contains(&set.name.as_str()))
+    });
+    let proxies = ours.flat_map(|(pair, value)| pair.map(|name| (name.to_owned(), value.clone())));
+    let urls = inputs.depends_on.iter().map(|called| {
+        let url = match called.local_port {
+            Some(port) => format!("http://127.0.0.1:{port}"),
+            None => format!("http://{}", called.name),
+        };
+        (url_variable(&called.name), url)
+    });
+    proxies.chain(urls.collect::<Vec<_>>())
 }
 
 // Renames every ConfigMap and Secret that a variable or a list of them comes from to the revision's copy. An optional one that

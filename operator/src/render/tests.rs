@@ -205,6 +205,19 @@ fn a_document_is_read_back_as_it_was_planned() {
             methods: vec!["GET".into()],
         }),
         limits: spec_limits().resolved(),
+        depends_on: serde_json::from_value(json!([
+            {
+                "name": "inventory", "localPort": 7001, "timeout": "800ms", "tryTimeout": "300ms", "retries": 1,
+                "balance": "consistentHash", "hashHeader": "x-user-id", "bulkhead": {"maxInFlight": 64},
+                "circuitBreaker": {"requests": 20, "errors": "50%", "window": "10s", "open": "5s", "trials": 3},
+                "fallback": {"answer": {"status": 200, "contentType": "text/plain", "body": "none"}},
+            },
+            {
+                "name": "fakepay", "host": "pay.example.com", "timeout": "15s", "retries": 2,
+                "fallback": {"lastGood": {"paths": ["/"], "maxAge": "5m"}},
+            },
+        ]))
+        .unwrap(),
     };
     let keys = Keys { push: "p".into(), handover: "k1".into() };
     let address = |kind: ServiceKind| kind.name("order");
@@ -217,6 +230,43 @@ fn a_document_is_read_back_as_it_was_planned() {
     let rendered = sidecar_config(&owner(), &document).unwrap();
     let text = rendered.value["data"]["document.json"].as_str().unwrap();
     assert_eq!(serde_json::from_str::<shop_contract::Document>(text).unwrap(), document);
+}
+
+#[test]
+fn the_container_is_told_where_it_calls_what_it_depends_on() {
+    let env = |given: Value| {
+        let mut spec = spec();
+        spec.env = serde_json::from_value(given).unwrap();
+        spec.config = Vec::new();
+        spec.depends_on = serde_json::from_value(
+            json!([{"name": "support-chat"}, {"name": "inventory", "localPort": 7001}]),
+        )
+        .unwrap();
+        let inputs = Inputs::resolve(&spec, &Observed::default()).unwrap();
+        let image = SidecarImage { image: "sidecar:1".into(), pull_policy: "IfNotPresent".into() };
+        let template = pod_template(&owner(), 7, &inputs, &image);
+        let env = template["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+        move |name: &str| {
+            let found: Vec<_> =
+                env.iter().filter(|one| one["name"] == name).map(|one| one["value"].clone()).collect();
+            assert!(found.len() <= 1, "{name} twice");
+            found.first().and_then(Value::as_str).map(str::to_owned)
+        }
+    };
+    let plain = env(json!([]));
+    for name in ["HTTP_PROXY", "http_proxy"] {
+        assert_eq!(plain(name).as_deref(), Some("http://127.0.0.1:9441"));
+    }
+    assert_eq!(plain("no_proxy").as_deref(), Some("localhost,127.0.0.1,::1"));
+    assert_eq!(plain("SHOP_INVENTORY_URL").as_deref(), Some("http://127.0.0.1:7001"));
+    assert_eq!(plain("SHOP_SUPPORT_CHAT_URL").as_deref(), Some("http://support-chat"));
+    let own = env(json!([
+        {"name": "http_proxy", "value": "http://mine"}, {"name": "SHOP_INVENTORY_URL", "value": "http://other"},
+    ]));
+    assert_eq!((own("HTTP_PROXY"), own("http_proxy").as_deref()), (None, Some("http://mine")));
+    assert_eq!(own("SHOP_INVENTORY_URL").as_deref(), Some("http://other"));
+    let none = template();
+    assert!(!none.to_string().contains("HTTP_PROXY"), "who calls nothing is told nothing");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use k8s_openapi::{
         authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
         autoscaling::v2::HorizontalPodAutoscaler,
         coordination::v1::Lease,
-        core::v1::{ConfigMap, ResourceQuota, Secret, Service},
+        core::v1::{ConfigMap, Pod, ResourceQuota, Secret, Service},
         policy::v1::PodDisruptionBudget,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -22,11 +22,12 @@ use kube::{
 };
 use serde::Deserialize as _;
 use serde_json::{Value, json};
+use shop_contract::{paths, ports};
 use shop_crds::{GROUP, ShopPolicy, ShopPolicySpec, ShopService, names};
 use shop_release::{Policy, StoredRevision};
 
 use super::{ClientError, Cluster, ask, pages};
-use crate::diff::Record;
+use crate::{calls::Told, diff::Record};
 
 /// Who changed a field, in `managedFields`.
 const MANAGER: &str = "kubectl-shop";
@@ -57,6 +58,20 @@ impl Right {
 }
 
 impl Cluster {
+    /// What a pod's sidecar has counted of calls out, through the API server.
+    pub async fn told(&self, pod: &str) -> Result<Told, ClientError> {
+        let resource = ApiResource::erase::<Pod>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let (path, name) = (format!("proxy{}", paths::STATS), format!("{pod}:{}", ports::ADMIN));
+        let action = "read what a sidecar has counted (get pods/proxy)";
+        let found = ask(action, api.get_subresource(&path, &name)).await?;
+        Told::deserialize(found.data).map_err(|error| ClientError::Answer {
+            action,
+            code: 200,
+            message: error.to_string(),
+        })
+    }
+
     /// Asks for another image, if the service is still the one that was read; what it is then.
     pub async fn set_image(&self, service: &ShopService, image: &str) -> Result<ShopService, ClientError> {
         let api: Api<ShopService> = Api::namespaced(self.client.clone(), &self.namespace);

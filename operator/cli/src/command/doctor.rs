@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use shop_crds::GROUP;
+use shop_crds::{GROUP, ShopService};
 
 use crate::{
     client::Cluster,
@@ -12,7 +12,10 @@ use crate::{
     render,
 };
 
-use super::{CommandError, Terminal};
+use super::{CommandError, Terminal, inspect};
+
+/// Services whose sidecars are asked at most.
+const MOST_CALLING: usize = 30;
 
 pub(super) async fn doctor(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
     let (operators, definitions, policies, rights, pods, services) = tokio::join!(
@@ -43,6 +46,7 @@ pub(super) async fn doctor(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Re
     match services {
         Ok(services) => {
             findings.extend(doctor::services(&services));
+            findings.extend(calls(cluster, &services).await);
             if services.iter().any(|service| doctor::adopted(service).is_some()) {
                 findings.extend(match cluster.autoscalers().await {
                     Ok(autoscalers) => doctor::autoscalers(&services, &autoscalers),
@@ -55,6 +59,19 @@ pub(super) async fn doctor(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Re
     let report = Report::of(findings);
     terminal.answer(&report, |report, _| render::doctor(report))?;
     Ok(report.result)
+}
+
+/// Whether services call what they depend on.
+async fn calls(cluster: &Cluster, services: &[ShopService]) -> Vec<Finding> {
+    let look = async |service: &ShopService| {
+        let name = service.name_any();
+        match inspect::silent(cluster, service).await {
+            Ok(silent) => doctor::calls(&name, silent),
+            Err(error) => vec![Finding::unseen(format!("calls of {name}"), &error)],
+        }
+    };
+    let calling = services.iter().filter(|service| !service.spec.depends_on.is_empty());
+    join_all(calling.take(MOST_CALLING).map(look)).await.concat()
 }
 
 async fn definitions(cluster: &Cluster) -> Vec<Finding> {

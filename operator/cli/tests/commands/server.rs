@@ -48,6 +48,8 @@ pub(crate) struct Script {
     pub(crate) deleted: Vec<Value>,
     /// Verbs that the user has no right to.
     pub(crate) denied: Vec<&'static str>,
+    /// What `shop/order` depends on.
+    pub(crate) depends_on: Vec<Value>,
     /// Whether watches are served.
     pub(crate) watches: bool,
     /// Other objects, by their path.
@@ -230,7 +232,9 @@ async fn read_service(
     {
         return failure(code, "InternalError", "etcd is away");
     }
-    Json(service(&name, &namespace, &next(&mut script.statuses))).into_response()
+    let mut found = service(&name, &namespace, &next(&mut script.statuses));
+    found["spec"]["dependsOn"] = script.depends_on.clone().into();
+    Json(found).into_response()
 }
 
 async fn list_services(
@@ -248,7 +252,8 @@ async fn list_services(
         return Json(json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items}))
             .into_response();
     }
-    let order = service("order", "shop", &next(&mut script.statuses));
+    let mut order = service("order", "shop", &next(&mut script.statuses));
+    order["spec"]["dependsOn"] = script.depends_on.clone().into();
     let cart = service("cart", "shop", &Value::Null);
     Json(json!({"apiVersion": "shopkeeper.dev/v1alpha1", "kind": "ShopServiceList", "metadata": {}, "items": [order, cart]}))
         .into_response()

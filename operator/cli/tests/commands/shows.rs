@@ -145,3 +145,29 @@ async fn get_lists_services_and_one() {
     let error = shop(&server, "get order -n other").await.error();
     assert!(error.contains("did you mean -n shop?"), "{error}");
 }
+
+#[tokio::test]
+async fn why_and_doctor_warn_of_a_dependency_that_nobody_calls() {
+    let server = Server::new([releasing("Shifting")]);
+    server.script().depends_on = vec![json!({"name": "inventory"}), json!({"name": "payment"})];
+    for name in ["order-r6-a", "order-r6-b"] {
+        server.add(&format!("/api/v1/namespaces/shop/pods/{name}"), pod(name, "6", true, None));
+    }
+    let stats = |calls: u64| {
+        json!({"revision": 6, "dependencies": [
+            {"name": "inventory", "calls": calls, "failures": 0}, {"name": "payment", "calls": 0, "failures": 0},
+        ]})
+    };
+    let path = |name: &str| format!("/api/v1/namespaces/shop/pods/{name}:9442/proxy/stats");
+    server.add(&path("order-r6-a"), stats(0));
+    server.add(&path("order-r6-b"), stats(4));
+    let why = shop(&server, "why order").await;
+    assert!(why.out.contains("warning: payment: no call of it has been seen"), "{}", why.out);
+    assert!(!why.out.contains("inventory: no call"), "{}", why.out);
+    let doctor = shop(&server, "doctor").await;
+    assert!(
+        doctor.out.contains("calls of order") && doctor.out.contains("SHOP_PAYMENT_URL"),
+        "{}",
+        doctor.out
+    );
+}

@@ -114,6 +114,7 @@ fn hand(revision: i64, to: Option<i64>) -> Write {
         hand_off,
         mirror: None,
         limits: None,
+        depends_on: Vec::new(),
     };
     Write::WriteConfig { document: Box::new(document), generation: 1, replaces: Some(version()) }
 }
