@@ -4,6 +4,7 @@ pub mod dependency;
 pub mod limits;
 pub mod pod;
 pub mod release;
+pub mod telemetry;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use dependency::Dependency;
 use limits::Limits;
 use pod::PodOverlay;
 use release::Release;
+use telemetry::{AccessLog, Metrics, Tracing};
 
 /// One service of the shop: the operator makes Deployments and Services from it, and releases new versions of it. `image`
 /// and `port` are enough.
@@ -123,6 +125,15 @@ pub struct ShopServiceSpec {
     /// How a new revision reaches the users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// Spans of requests, made by the sidecar. Left out, none are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
+    /// The sidecar's log of requests. Left out, those with a status of 500 and above are logged, and 1% of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
+    /// By what the sidecar counts requests. Left out, by nothing but the revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
     /// The Service that users reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<UserService>,

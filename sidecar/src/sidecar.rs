@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{self, Admin};
@@ -17,7 +18,8 @@ use crate::inbound::{self, Proxy};
 use crate::outbound::resolver::Resolver;
 use crate::outbound::{Door, Outbound};
 use crate::settings::Settings;
-use crate::telemetry::{AccessLog, Metrics, Telemetry, Window};
+use crate::telemetry::trace::export::{self, Exporter};
+use crate::telemetry::{AccessLog, Metrics, Telemetry, Traces, Window};
 use crate::{control, telemetry};
 
 /// Connections that may wait to be accepted.
@@ -26,6 +28,8 @@ const BACKLOG: u32 = 4_096;
 const LAST_CONNECTIONS: Duration = Duration::from_secs(5);
 /// How long closing what is open may take.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How long the last spans and log lines may take.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why a sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +67,16 @@ pub struct Sidecar {
     /// Held for their end: they are aborted when they are dropped.
     #[allow(dead_code)]
     tasks: Vec<AbortOnDropHandle<()>>,
+    /// Sends spans until it is told to stop.
+    exporter: (oneshot::Sender<()>, AbortOnDropHandle<()>),
 }
 
 impl Sidecar {
     /// Listens, reads the document, and serves, on the runtime it is called in.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let (traces, spans) = Traces::new();
         let telemetry = Arc::new(Telemetry {
+            traces,
             metrics: Metrics::new().map_err(StartError::Metrics)?,
             window: Window::default(),
             mirrored: Window::default(),
@@ -90,6 +98,7 @@ impl Sidecar {
             proxy: Arc::clone(&proxy),
             telemetry: Arc::clone(&telemetry),
         });
+        let resource = export::resource(&settings);
         config.start();
         let door = Door::new(Arc::clone(&config), Arc::clone(&telemetry), Resolver::new(settings.dns));
         let door = Arc::new(door);
@@ -106,10 +115,19 @@ impl Sidecar {
             tokio::spawn(admin::serve(admin_listener, admin)),
             tokio::spawn(inbound::serve(inbound_listener, proxy)),
         ];
+        let (stop_spans, stop) = oneshot::channel();
+        let exporter = Exporter {
+            spans,
+            stop,
+            resource,
+            config: Arc::clone(&config),
+            telemetry: Arc::clone(&telemetry),
+        };
+        let exporter = (stop_spans, AbortOnDropHandle::new(tokio::spawn(exporter.run())));
         let (inbound, admin) = addresses;
         tracing::info!(%inbound, %admin, "sidecar started");
         let tasks = tasks.into_iter().map(AbortOnDropHandle::new).collect();
-        Ok(Self { inbound, admin, config, door, outbound_asked, drain, telemetry, tasks })
+        Ok(Self { inbound, admin, config, door, outbound_asked, drain, telemetry, tasks, exporter })
     }
 
     /// Address of the port for calls to all dependencies; `None` while there is none.
@@ -124,7 +142,20 @@ impl Sidecar {
             self.drain.give_up();
             self.closed_within(CLOSING).await;
         }
-        tracing::info!(connections = self.drain.connections(), "sidecar stopped");
+        let connections = self.drain.connections();
+        self.flush().await;
+        tracing::info!(connections, "sidecar stopped");
+    }
+
+    /// Spans and log lines of the last requests leave too.
+    async fn flush(self) {
+        let telemetry = Arc::clone(&self.telemetry);
+        let written = tokio::task::spawn_blocking(move || telemetry.access_log.flush(FLUSH));
+        let (stop, exporter) = self.exporter;
+        // It has ended already if nobody listens.
+        let _ = stop.send(());
+        let _ = tokio::time::timeout(FLUSH, exporter).await;
+        let _ = written.await;
     }
 
     async fn closed_within(&self, patience: Duration) -> bool {

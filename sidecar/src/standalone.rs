@@ -128,6 +128,7 @@ fn document(app_port: u16) -> Result<Document, StandaloneError> {
         auth: None,
         depends_on: Vec::new(),
         limits: None,
+        telemetry: None,
         push_keys: PublicKeys { current: BASE64.encode(key.public_key()), next: None },
         handover_keys: HandoverKeys { current: MAC_KEY.to_owned(), next: None },
     })

@@ -7,6 +7,7 @@ mod canary;
 mod dependency;
 mod limits;
 mod policy;
+mod telemetry;
 
 /// One rule of a definition.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub struct Rule {
 }
 
 const NAME: &str = "'^[a-z]([-a-z0-9]*[a-z0-9])?$'";
+const PERCENT: &str = "'^(100([.]0{1,2})?|[0-9]{1,2}([.][0-9]{1,2})?)%$'";
 const SPAN: &str = "'^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?([0-9]{1,9}ms)?$'";
 const WHOLE_SECONDS: &str = "'^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$'";
 
@@ -47,6 +49,7 @@ pub fn rules() -> Vec<Rule> {
     rules.extend(canary::rules());
     rules.extend(limits::rules());
     rules.extend(dependency::rules());
+    rules.extend(telemetry::rules());
     rules.extend(resources("spec.resources", "spec.resources.requests{}", "spec.resources.limits{}"));
     rules.extend(resources(
         "spec.sidecar.resources",

@@ -6,7 +6,7 @@ use shop_crds::{
     status::Colour,
 };
 
-use crate::write::ServiceKind;
+use crate::{telemetry::Telemetry, write::ServiceKind};
 
 /// What a revision is in a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,8 @@ pub struct SidecarDocument {
     pub limits: Option<Limits>,
     /// What the app calls, with every rule written out.
     pub depends_on: Vec<Dependency>,
+    /// What is told of requests.
+    pub telemetry: Telemetry,
 }
 
 /// That requests are handed over to another revision.

@@ -9,6 +9,7 @@ use crate::{
     desired::Wanted,
     document::SidecarDocument,
     observed::Pod,
+    telemetry::Telemetry,
     view::{Draft, View, after, revision_state},
     write::{PodTarget, Write},
 };
@@ -52,6 +53,7 @@ pub(crate) fn document(
         mirror: wanted.mirror.clone(),
         limits: view.subject.spec.limits.as_ref().and_then(Limits::resolved),
         depends_on: dependency::of_revision(&facts.depends_on, &view.subject.spec),
+        telemetry: Telemetry::of(&view.subject.spec),
     })
 }
 

@@ -42,6 +42,7 @@ mod report;
 mod restart;
 mod retire;
 mod subject;
+mod telemetry;
 mod view;
 mod write;
 
@@ -62,6 +63,7 @@ pub use observed::{
 };
 pub use outside::{Answer, AnswerValue, Ask, JobSeen, JobState, JobTemplate, MAX_TEXT, Question};
 pub use subject::Subject;
+pub use telemetry::{AccessLog, Otlp, Telemetry, Tracing};
 use view::{Draft, View};
 pub use write::{MaxUnavailable, ObjectKind, ObjectRef, PodTarget, Precondition, ServiceKind, Write};
 

@@ -7,6 +7,7 @@ use shop_release::{ObjectKind, Role, ServiceKind, SidecarDocument};
 
 mod dependency;
 mod limits;
+mod telemetry;
 mod traffic;
 
 use super::{COMPONENT_SIDECAR_CONFIG, Owner, Parts, Rendered, short_hash};
@@ -72,6 +73,7 @@ pub fn contract_document(
         depends_on: document.depends_on.iter().map(dependency::dependency).collect(),
         auth: None,
         limits: document.limits.as_ref().map(limits::limits),
+        telemetry: telemetry::telemetry(&document.telemetry),
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
         handover_keys: HandoverKeys { current: keys.handover.clone(), next: None },
     }
@@ -116,6 +118,7 @@ pub fn stored_document(
         mirror,
         limits: document.limits.as_ref().map(limits::stored_limits),
         depends_on: document.depends_on.iter().map(dependency::stored).collect(),
+        telemetry: telemetry::stored(document.telemetry.as_ref()),
     };
     let keys =
         Keys { push: document.push_keys.current.clone(), handover: document.handover_keys.current.clone() };

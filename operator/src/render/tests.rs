@@ -218,6 +218,17 @@ fn a_document_is_read_back_as_it_was_planned() {
             },
         ]))
         .unwrap(),
+        telemetry: shop_release::Telemetry {
+            tracing: Some(shop_release::Tracing {
+                endpoint: "http://otel:4318".into(),
+                protocol: shop_release::Otlp::Http,
+                errors: 10_000,
+                slow: 8_000,
+                rest: 500,
+            }),
+            access_log: Some(shop_release::AccessLog { enabled: true, share: 100 }),
+            routes: vec!["/orders/{id}".into()],
+        },
     };
     let keys = Keys { push: "p".into(), handover: "k1".into() };
     let address = |kind: ServiceKind| kind.name("order");

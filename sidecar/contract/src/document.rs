@@ -9,6 +9,7 @@ use crate::auth::Auth;
 use crate::dependency::{self, Dependency};
 use crate::limits::Limits;
 use crate::network::{Network, NotANetwork};
+use crate::telemetry::Telemetry;
 use crate::traffic::{HandOff, Mirror};
 
 /// Version of the document's shape. A sidecar refuses one that is newer than its own.
@@ -64,6 +65,9 @@ pub struct Document {
     /// What is let in; absent: everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// What is told of requests; absent: as the sidecar has it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
     /// Keys that may sign a push.
     pub push_keys: PublicKeys,
     /// Ids of the keys for the hand-over header's MAC.
@@ -225,6 +229,16 @@ pub enum InvalidDocument {
     /// Copies to the revision itself.
     #[error("mirror.toRevision is the revision itself")]
     MirrorToSelf,
+    /// No address that spans can be sent to.
+    #[error(
+        "telemetry.tracing.endpoint must be an address as http://host:port of at most 256 characters, without user and query"
+    )]
+    Endpoint,
+    /// No template of a path.
+    #[error(
+        "each of telemetry.routes must be a path of at most 256 characters as /orders/{{id}}, but one is {0:?}"
+    )]
+    Route(String),
     /// A match that every request would fit.
     #[error("each of handOff.match must have a header or a cookie")]
     EmptyMatch,
@@ -286,6 +300,9 @@ impl Document {
         }
         if let Some(limits) = &self.limits {
             limits.validate()?;
+        }
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.validate()?;
         }
         dependency::validate(&self.depends_on, self.app.port)
     }

@@ -11,6 +11,7 @@ mod names;
 mod network;
 mod push;
 mod stats;
+mod telemetry;
 mod traffic;
 
 pub use auth::{
@@ -30,6 +31,7 @@ pub use names::{env, headers, paths, ports, reasons};
 pub use network::{Network, NotANetwork};
 pub use push::{Acknowledgement, Push, SIGNATURE_HEADER, document_hash};
 pub use stats::{DependencyCalls, Histogram, LATENCY_BOUNDS_US, RevisionCounters, Stats};
+pub use telemetry::{AccessLog, MAX_ROUTES, Otlp, Telemetry, Tracing};
 pub use traffic::{HandOff, MAX_MATCHES, MAX_METHODS, Match, Mirror, Pair, Sticky, WHOLE, safe_methods};
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub mod headers {
     pub const MIRROR: &str = "x-shop-mirror";
     /// Why the sidecar itself answered; one word of [`super::reasons`].
     pub const REASON: &str = "x-shop-reason";
+    /// Of a request: its sender wants to know whether the trace is kept (`tell`). Of an answer: it is (`keep`).
+    pub const TRACE: &str = "x-shop-trace";
     /// The request's identity in logs, made where it is missing.
     pub const REQUEST_ID: &str = "x-request-id";
     /// Milliseconds that are left for an answer, spent hop by hop.

@@ -103,7 +103,7 @@ fn matches_stickiness_and_mirror_read_as_they_are_written() {
 #[test]
 fn unused_fields_are_not_written() {
     let text = serde_json::to_string(&document()).unwrap();
-    for field in ["match", "sticky", "mirror", "auth"] {
+    for field in ["match", "sticky", "mirror", "auth", "telemetry"] {
         assert!(!text.contains(field), "{field} in {text}");
     }
 }

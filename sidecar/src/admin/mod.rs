@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -37,6 +37,9 @@ const BODY: Duration = Duration::from_secs(5);
 const MAX_PUSH: usize = 1024 * 1024;
 /// How long a long poll for the role waits.
 const ROLE_POLL: Duration = Duration::from_secs(30);
+
+/// The format of metrics that has exemplars.
+const OPEN_METRICS: &str = "application/openmetrics-text";
 
 type Answer = Response<Full<Bytes>>;
 
@@ -95,6 +98,7 @@ impl Admin {
         let path = request.uri().path().to_owned();
         match (request.method(), path.as_str()) {
             (&Method::POST, paths::CONFIG) => self.push(request).await,
+            (&Method::GET | &Method::HEAD, paths::METRICS) => self.metrics(request.headers()),
             (&Method::GET | &Method::HEAD, path) => self.read(path, request.uri().query()).await,
             _ => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
         }
@@ -107,12 +111,6 @@ impl Admin {
                 Ok(()) => text(StatusCode::OK, "ok\n"),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
-            paths::METRICS => {
-                let mut answer = Response::new(Full::from(self.telemetry.metrics.render()));
-                let kind = HeaderValue::from_static("text/plain; version=0.0.4");
-                answer.headers_mut().insert(header::CONTENT_TYPE, kind);
-                answer
-            }
             paths::STATS => json(StatusCode::OK, &self.stats()),
             paths::ROLE => self.role(query).await,
             paths::DRAIN => match self.drain.hook().await {
@@ -122,6 +120,17 @@ impl Admin {
             },
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
+    }
+
+    /// In the format with exemplars for those that read it.
+    fn metrics(&self, fields: &HeaderMap) -> Answer {
+        let accepted = fields.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let metrics = &self.telemetry.metrics;
+        if accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with(OPEN_METRICS)) {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            return with_type(StatusCode::OK, metrics.render_open().into(), kind);
+        }
+        with_type(StatusCode::OK, metrics.render().into(), "text/plain; version=0.0.4")
     }
 
     /// Whether app and sidecar can serve.

@@ -24,7 +24,7 @@ use crate::handover::MacKeys;
 use crate::limits::{self, Limits};
 use crate::outbound::dependency::Dependencies;
 use crate::settings::Settings;
-use crate::telemetry::{RevisionMetrics, Telemetry};
+use crate::telemetry::{Observing, RevisionMetrics, Telemetry};
 use crate::upstream::Upstream;
 use crate::upstream::hand_off::{Route, Targets};
 use crate::upstream::mirror::{self, Mirror};
@@ -62,6 +62,8 @@ pub struct Snapshot {
     pub(crate) dependencies: Option<Dependencies>,
     /// What is let in.
     pub limits: Limits,
+    /// What is told of requests.
+    pub observing: Observing,
     /// Handles with this document's labels.
     pub metrics: Arc<RevisionMetrics>,
     endpoints: Option<Endpoints>,
@@ -293,6 +295,7 @@ impl Config {
             auth,
             dependencies,
             limits: Limits::new(document.limits.as_ref(), &self.limited),
+            observing: Observing::new(&document, before.map(|before| &before.observing), &self.telemetry),
             metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
             document,
             endpoints,

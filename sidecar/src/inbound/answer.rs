@@ -19,12 +19,14 @@ use crate::handover::Purpose;
 use crate::http1::{BodyError, Incoming};
 use crate::limits::{Asked, Permit};
 use crate::outbound::context::Kept;
-use crate::telemetry::access_log::Line;
+use crate::telemetry::access_log::{Line, shown_path};
 use crate::telemetry::metrics::Spoken;
+use crate::telemetry::routes::Route;
+use crate::telemetry::trace::Place;
 use crate::upstream::Lease;
 
 /// Status of a request whose caller went away before the answer began; it is only counted, never sent.
-const GONE: u16 = 499;
+pub(super) const GONE: u16 = 499;
 /// Statuses of gRPC that are the server's fault: `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
 const GRPC_FAILURES: [&[u8]; 5] = [b"2", b"4", b"13", b"14", b"15"];
 
@@ -63,17 +65,19 @@ pub(super) enum Way {
 /// One request from its head to the end of its answer. Counted when it is dropped, however it ends.
 #[derive(Debug)]
 pub(super) struct Flight {
-    proxy: Arc<Proxy>,
-    snapshot: Option<Arc<Snapshot>>,
-    began: Duration,
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) snapshot: Option<Arc<Snapshot>>,
+    pub(super) began: Duration,
     /// What the caller speaks.
     pub(super) spoken: Spoken,
-    method: Method,
-    path: Option<PathAndQuery>,
+    pub(super) method: Method,
+    pub(super) path: Option<PathAndQuery>,
+    /// By which it is counted, if any is.
+    pub(super) route: Option<Arc<Route>>,
     /// Address of the client, when it is known who that is.
     pub(super) client: Option<IpAddr>,
-    /// `traceparent` as it came.
-    pub(super) trace: Option<HeaderValue>,
+    /// Its place in its trace.
+    pub(super) place: Place,
     /// `x-request-id`.
     pub(super) request_id: Option<HeaderValue>,
     /// Keeps what the app's calls for this request have from it.
@@ -83,10 +87,10 @@ pub(super) struct Flight {
     /// Which revisions had to do with it.
     pub(super) way: Way,
     /// Whether the answer was not what its status says: cut off, or a gRPC call that failed.
-    failed: bool,
+    pub(super) failed: bool,
     /// Whether a gRPC call has told its status.
     told: bool,
-    reason: Option<&'static str>,
+    pub(super) reason: Option<&'static str>,
     /// Its place among those that the app works on.
     pub(super) permit: Option<Permit>,
 }
@@ -101,6 +105,10 @@ impl Flight {
     ) -> Self {
         let began = proxy.telemetry.clock.now();
         proxy.begun(began);
+        let observing = snapshot.as_ref().map(|snapshot| &snapshot.observing);
+        let route = observing.and_then(|observing| observing.route(request.uri().path()));
+        let rates = observing.and_then(|observing| observing.rates.as_ref());
+        let place = Place::find(request.headers(), rates);
         Self {
             proxy: Arc::clone(proxy),
             snapshot,
@@ -108,8 +116,9 @@ impl Flight {
             spoken,
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
+            route,
             client: None,
-            trace: request.headers().get("traceparent").cloned(),
+            place,
             request_id: None,
             kept: None,
             status: GONE,
@@ -142,9 +151,16 @@ impl Flight {
     }
 
     /// The head of an answer has come.
-    pub(super) fn answered<B>(&mut self, response: &Response<B>) {
+    pub(super) fn answered<B>(&mut self, response: &mut Response<B>) {
         self.status = response.status().as_u16();
         self.note_grpc_status(response.headers());
+        self.mark(response.headers_mut());
+    }
+
+    /// The trailers of an answer have come.
+    fn ended_with(&mut self, trailers: &mut HeaderMap) {
+        self.note_grpc_status(trailers);
+        self.mark(trailers);
     }
 
     /// A gRPC call tells its status in trailers, or in the head when it has no message.
@@ -164,7 +180,7 @@ impl Flight {
     }
 
     /// Counts it where it belongs.
-    fn count(&self, took: Duration) {
+    fn count(&self, took: Duration, trace: Option<u128>) {
         let metrics = &self.proxy.telemetry.metrics;
         match self.way {
             Way::HandedOver => return metrics.handed_over.inc(),
@@ -180,7 +196,13 @@ impl Flight {
         if let Some(snapshot) = &self.snapshot {
             snapshot.metrics.count(self.status, self.spoken);
             if self.spoken != Spoken::WebSocket {
-                snapshot.metrics.duration.observe(took.as_secs_f64());
+                snapshot.metrics.duration.observe(took.as_secs_f64(), trace);
+            }
+            if let Some(route) = self.route.as_ref().and_then(|route| route.metrics.as_ref()) {
+                route.count(self.status);
+                if self.spoken != Spoken::WebSocket {
+                    route.duration.observe(took.as_secs_f64(), trace);
+                }
             }
         }
     }
@@ -217,8 +239,11 @@ impl Flight {
         self.proxy.telemetry.metrics.answered_by_itself(reason);
         let is_grpc = self.spoken == Spoken::Grpc;
         let body = (!is_grpc).then(|| Bytes::from_static(reason.as_bytes()));
+        let mut fields = HeaderMap::new();
+        self.mark(&mut fields);
         let mut response =
             Response::new(AnswerBody { inner: Inner::Own(body), lease: None, flight: Some(self) });
+        *response.headers_mut() = fields;
         let headers = response.headers_mut();
         headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(reason));
         if is_grpc {
@@ -247,23 +272,28 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         let telemetry = &self.proxy.telemetry;
-        let took = telemetry.clock.now().saturating_sub(self.began);
+        let now = telemetry.clock.now();
+        let took = now.saturating_sub(self.began);
         let metrics = &telemetry.metrics;
         metrics.in_flight.dec();
-        self.count(took);
+        let kept = self.traced(took, now);
+        self.count(took, kept);
         let Some(snapshot) = &self.snapshot else { return };
-        if !telemetry.access_log.wants(self.status) {
+        if !telemetry.access_log.wants(snapshot.observing.logged, self.failed || self.status >= 500) {
             return;
         }
+        let (trace_id, span_id) = self.place.ids();
         let logged = telemetry.access_log.log(Line {
             at: SystemTime::now(),
             took,
             method: self.method.clone(),
-            path: self.path.take(),
+            path: shown_path(self.path.as_ref()),
+            route: self.route.as_ref().and_then(|route| route.template.clone()),
             status: self.status,
             protocol: self.spoken.as_str(),
             client: self.client,
-            trace: self.trace.take(),
+            trace_id,
+            span_id,
             request_id: self.request_id.take(),
             service: Arc::clone(&snapshot.service),
             revision: snapshot.document.identity.revision,
@@ -321,15 +351,15 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = match &mut this.inner {
+        let mut polled = match &mut this.inner {
             Inner::Own(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
             Inner::Stream(body) => Pin::new(body).poll_frame(context),
         };
-        match (&polled, &mut this.flight) {
+        match (&mut polled, &mut this.flight) {
             (Poll::Ready(Some(Err(_))), Some(flight)) => flight.failed = true,
             (Poll::Ready(Some(Ok(frame))), Some(flight)) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    flight.note_grpc_status(trailers);
+                if let Some(trailers) = frame.trailers_mut() {
+                    flight.ended_with(trailers);
                 }
             }
             _ => {}

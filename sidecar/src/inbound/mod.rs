@@ -8,6 +8,7 @@ mod request;
 mod rewind;
 mod sender;
 mod signal;
+mod traced;
 mod tunnel;
 mod websocket;
 

@@ -18,6 +18,7 @@ use crate::handover::{self, Behalf, Purpose};
 use crate::http1::{Incoming, Interim};
 use crate::limits::Refusal;
 use crate::telemetry::metrics::Spoken;
+use crate::telemetry::trace;
 use crate::upstream::{Answered, Body, Failure, Outbound, Unanswered, Wire};
 
 const HANDOVER_NAME: HeaderName = HeaderName::from_static(HANDOVER);
@@ -188,7 +189,7 @@ async fn pass_on(
     };
     match sent {
         Ok(Answered { mut response, lease, upgraded }) => {
-            flight.answered(&response);
+            flight.answered(&mut response);
             if let Some(app) = upgraded {
                 // A socket may be idle for hours: how many there are is what `maxConnections` says.
                 flight.permit = None;
@@ -288,6 +289,7 @@ fn prepare(
     }
     headers::add_via(fields, head.version);
     flight.request_id = Some(headers::request_id(fields));
+    flight.place.pass_on(fields);
     if let Some(protocol) = &caller.upgrade {
         fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         fields.insert(header::UPGRADE, protocol.clone());
@@ -318,6 +320,9 @@ async fn hand_off(
         let (identity, to) = (&newest.document.identity, route.targets.to_revision);
         let seal = handover::seal(&newest.keys, identity, to, behalf, Purpose::Answer);
         outbound.request.headers_mut().insert(HANDOVER_NAME, seal);
+        if flight.place.is_on() {
+            trace::ask(outbound.request.headers_mut());
+        }
         let telemetry = &proxy.telemetry;
         let failures = &telemetry.metrics.hand_off_failures;
         let unanswered = match route.targets.send(outbound, far_wire, telemetry, Some(failures)).await {
@@ -345,5 +350,6 @@ async fn hand_off(
         newest = proxy.config.current().unwrap_or(newest);
     }
     outbound.request.headers_mut().remove(HANDOVER_NAME);
+    trace::ask_no_more(outbound.request.headers_mut());
     newest.local.send(outbound, local_wire).await
 }

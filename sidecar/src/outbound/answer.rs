@@ -54,9 +54,10 @@ impl AnswerBody {
         Self { inner: Inner::Own(None), lease: None, flight: None, keep: None }
     }
 
-    fn note(&mut self, frame: &Frame<Bytes>) {
-        if let (Some(trailers), Some(flight)) = (frame.trailers_ref(), &mut self.flight) {
+    fn note(&mut self, frame: &mut Frame<Bytes>) {
+        if let (Some(trailers), Some(flight)) = (frame.trailers_mut(), &mut self.flight) {
             flight.trailers(trailers);
+            flight.note_mark(trailers);
         }
         if let (Some(data), Some(keep)) = (frame.data_ref(), &mut self.keep) {
             keep.read.extend_from_slice(data);
@@ -86,11 +87,11 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = match &mut this.inner {
+        let mut polled = match &mut this.inner {
             Inner::Own(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
             Inner::Stream(body) => Pin::new(body).poll_frame(context),
         };
-        match &polled {
+        match &mut polled {
             Poll::Ready(Some(Ok(frame))) => this.note(frame),
             Poll::Ready(Some(Err(_))) => {
                 this.keep = None;

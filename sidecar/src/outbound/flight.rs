@@ -45,6 +45,8 @@ pub(super) struct Flight {
     is_grpc: bool,
     is_upgraded: bool,
     status: u16,
+    /// The trace it belongs to, if spans are made.
+    pub(super) trace: Option<u128>,
 }
 
 impl Flight {
@@ -82,6 +84,7 @@ impl Flight {
             is_grpc,
             is_upgraded: false,
             status: GONE,
+            trace: None,
         })
     }
 
@@ -101,6 +104,13 @@ impl Flight {
         if let Some(status) = fields.get("grpc-status").filter(|_| self.is_grpc) {
             let failed = GRPC_FAILURES.contains(&status.as_bytes());
             self.tell(if failed { Outcome::Bad } else { Outcome::Good });
+        }
+    }
+
+    /// Reads in the head or the trailers of an answer whether the trace is kept below.
+    pub(super) fn note_mark(&self, fields: &mut HeaderMap) {
+        if let Some(trace) = self.trace {
+            self.telemetry.traces.note(trace, fields);
         }
     }
 

@@ -16,6 +16,7 @@ use super::last_good::{self, Good};
 use super::{Door, through, tunnel};
 use crate::http1::Incoming;
 use crate::inbound::headers;
+use crate::telemetry::trace;
 use crate::upstream::{Answered, Body, Outbound, Wire};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(names::REQUEST_ID);
@@ -48,7 +49,8 @@ pub(super) async fn answer(
     if let Some((all, dependency)) = found {
         let host = host_for(dependency, host, port.is_some());
         let prepared = prepare(request, host, protocol.as_ref());
-        to_dependency(&door, all, dependency, prepared, on_upgrade).await
+        let traced = snapshot.observing.rates.is_some();
+        to_dependency(&door, all, dependency, prepared, on_upgrade, traced).await
     } else {
         through::send(&door, prepare(request, host, protocol.as_ref()), on_upgrade).await
     }
@@ -130,6 +132,7 @@ async fn to_dependency(
     dependency: &Arc<Dependency>,
     prepared: Prepared,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
+    traced: bool,
 ) -> Response<AnswerBody> {
     let Prepared { mut outbound, wire, is_grpc } = prepared;
     let telemetry = &door.telemetry;
@@ -143,12 +146,17 @@ async fn to_dependency(
         Err(refusal) => return instead(door, dependency, &path, is_get, may_keep, refusal, None),
     };
     let deadline = inherit(door, all, dependency, &mut outbound);
+    flight.trace = if traced { trace::of_call(outbound.request.headers()) } else { None };
+    if flight.trace.is_some() && dependency.is_of_shop() {
+        trace::ask(outbound.request.headers_mut());
+    }
     let call = Call { dependency, telemetry, wire, deadline };
     let Answered { mut response, lease, upgraded } = match call.run(outbound).await {
         Ok(answered) => answered,
         Err(refusal) => return instead(door, dependency, &path, is_get, may_keep, refusal, Some(flight)),
     };
     flight.answered(response.status(), response.headers());
+    flight.note_mark(response.headers_mut());
     if let (Some(far), Some(near)) = (upgraded, upgrade) {
         flight.upgraded();
         tokio::spawn(tunnel::run(near, *far, (flight, lease)));

@@ -1,12 +1,16 @@
 //! The metrics of [`super::table`], as handles: a request never looks one up by its labels.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder, core::Collector,
 };
 use shop_contract::{Document, reasons};
+use shop_flow::sampling::Why;
 
 use super::dependencies::{DependencyMetrics, Families};
+use super::series::{self, Exemplars, Family, MOST_COUNTERS, MOST_HISTOGRAMS, Timed};
 use super::table::{self, Metric};
 
 /// Upper bounds of the duration's buckets, in seconds.
@@ -94,8 +98,15 @@ impl TokenSeen {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    duration: HistogramVec,
+    requests: Family<IntCounterVec>,
+    duration: Family<HistogramVec>,
+    route_requests: Family<IntCounterVec>,
+    route_duration: Family<HistogramVec>,
+    spans: Vec<IntCounter>,
+    /// See [`table::SPANS_DROPPED`]: those that found no room.
+    pub spans_full: IntCounter,
+    spans_unsent: IntCounter,
+    exemplars: Mutex<Vec<Arc<Exemplars>>>,
     self_answered: Vec<(&'static str, IntCounter)>,
     config_refused: IntCounterVec,
     tokens: Vec<IntCounter>,
@@ -142,17 +153,38 @@ pub struct Metrics {
 pub struct RevisionMetrics {
     requests: Vec<IntCounter>,
     /// See [`table::DURATION`].
-    pub duration: Histogram,
+    pub duration: Timed,
 }
 
 impl RevisionMetrics {
     /// Counts a request that has ended.
     pub fn count(&self, status: u16, spoken: Spoken) {
-        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
-        if let Some(counter) = self.requests.get(class * Spoken::ALL.len() + spoken as usize) {
+        if let Some(counter) = self.requests.get(class(status) * Spoken::ALL.len() + spoken as usize) {
             counter.inc();
         }
     }
+}
+
+/// Handles of one route.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    classes: [IntCounter; CLASSES.len()],
+    /// See [`table::ROUTE_DURATION`].
+    pub duration: Timed,
+}
+
+impl RouteMetrics {
+    /// Counts a request that has ended.
+    pub fn count(&self, status: u16) {
+        if let Some(counter) = self.classes.get(class(status)) {
+            counter.inc();
+        }
+    }
+}
+
+/// The place of a status in [`CLASSES`].
+fn class(status: u16) -> usize {
+    usize::from(status / 100).clamp(1, CLASSES.len()) - 1
 }
 
 impl Metrics {
@@ -163,10 +195,22 @@ impl Metrics {
         let tokens = counters(&registry, table::TOKENS)?;
         let fetches = counters(&registry, table::JWKS_FETCHES)?;
         let not_mirrored = counters(&registry, table::NOT_MIRRORED)?;
+        let overflowed = counters(&registry, table::OVERFLOWED)?;
+        let overflowed = |metric: Metric| overflowed.with_label_values(&[metric.name]);
+        let counting = |metric| -> Result<_, prometheus::Error> {
+            Ok(Family::new(counters(&registry, metric)?, MOST_COUNTERS, overflowed(metric)))
+        };
+        let timing = |metric| -> Result<_, prometheus::Error> {
+            Ok(Family::new(histograms(&registry, metric)?, MOST_HISTOGRAMS, overflowed(metric)))
+        };
+        let spans = counters(&registry, table::SPANS)?;
+        let spans_dropped = counters(&registry, table::SPANS_DROPPED)?;
         Ok(Self {
-            requests: counters(&registry, table::REQUESTS)?,
-            duration: histograms(&registry, table::DURATION)?,
             dependencies: Families::new(&registry)?,
+            requests: counting(table::REQUESTS)?,
+            duration: timing(table::DURATION)?,
+            route_requests: counting(table::ROUTE_REQUESTS)?,
+            route_duration: timing(table::ROUTE_DURATION)?,
             self_answered: reasons::ALL
                 .iter()
                 .map(|reason| (*reason, reasons.with_label_values(&[reason])))
@@ -175,6 +219,10 @@ impl Metrics {
             tokens: TokenSeen::ALL.iter().map(|seen| tokens.with_label_values(&[seen.as_str()])).collect(),
             jwks_fetches: ["failed", "done"].map(|outcome| fetches.with_label_values(&[outcome])),
             jwks_stale: gauge(&registry, table::JWKS_STALE)?,
+            spans: Why::ALL.iter().map(|why| spans.with_label_values(&[why.as_str()])).collect(),
+            spans_full: spans_dropped.with_label_values(&["full"]),
+            spans_unsent: spans_dropped.with_label_values(&["unsent"]),
+            exemplars: Mutex::default(),
             in_flight: gauge(&registry, table::IN_FLIGHT)?,
             connections: gauge(&registry, table::CONNECTIONS)?,
             upgraded: gauge(&registry, table::UPGRADED)?,
@@ -211,10 +259,55 @@ impl Metrics {
         let [revision, colour, role] = labels;
         let requests = CLASSES.iter().flat_map(|class| {
             Spoken::ALL.map(|spoken| {
-                self.requests.with_label_values(&[revision, colour, role, class, spoken.as_str()])
+                let labels = [revision, colour, role, class, spoken.as_str()];
+                self.requests.vec.with_label_values(&self.requests.fit(labels))
             })
         });
-        RevisionMetrics { requests: requests.collect(), duration: self.duration.with_label_values(&labels) }
+        let duration = self.timed(table::DURATION, &self.duration, labels);
+        RevisionMetrics { requests: requests.collect(), duration }
+    }
+
+    /// Handles of a route; `other` is one too.
+    pub fn resolve_route(&self, route: &str) -> RouteMetrics {
+        let requests = &self.route_requests;
+        let classes = CLASSES.map(|class| requests.vec.with_label_values(&requests.fit([route, class])));
+        let duration = self.timed(table::ROUTE_DURATION, &self.route_duration, [route]);
+        RouteMetrics { classes, duration }
+    }
+
+    /// A histogram whose exemplars are shown.
+    fn timed<const N: usize>(
+        &self,
+        metric: Metric,
+        family: &Family<HistogramVec>,
+        values: [&str; N],
+    ) -> Timed {
+        let values = family.fit(values);
+        let labels: Vec<_> = metric.labels.iter().copied().zip(values).collect();
+        let timed = Timed::new(family.vec.with_label_values(&values), metric.name, &labels, &BUCKETS);
+        let mut shown = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of a label set the newest handle is the one in use.
+        shown.retain(|known| !known.same_series(timed.exemplars()));
+        shown.push(Arc::clone(timed.exemplars()));
+        timed
+    }
+
+    /// Counts a span that is kept.
+    pub fn span_kept(&self, why: Why) {
+        if let Some(counter) = self.spans.get(why as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Counts spans that the collector did not take.
+    pub fn spans_lost(&self, spans: usize) {
+        self.spans_unsent.inc_by(spans as u64);
+    }
+
+    /// All of them as `OpenMetrics`, which has exemplars.
+    pub fn render_open(&self) -> String {
+        let exemplars = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        series::open_metrics(&String::from_utf8_lossy(&self.render()), &exemplars)
     }
 
     /// Handles of a dependency.

@@ -1,14 +1,21 @@
-//! What a sidecar tells about itself: metrics from one table, an access log that never blocks, and its own log.
+//! What a sidecar tells about itself and its requests: metrics from one table, an access log that never blocks, spans, and its
+//! own log.
 
 pub mod access_log;
 pub mod dependencies;
 pub mod log;
 pub mod metrics;
+mod observing;
+pub mod routes;
+pub mod series;
 pub mod table;
+pub mod trace;
 pub mod window;
 
 pub use access_log::AccessLog;
 pub use metrics::{Metrics, RevisionMetrics};
+pub use observing::Observing;
+pub use trace::Traces;
 pub use window::Window;
 
 use crate::clock::Clock;
@@ -24,6 +31,8 @@ pub struct Telemetry {
     pub mirrored: Window,
     /// One line per request, sampled.
     pub access_log: AccessLog,
+    /// Spans, and which traces are kept.
+    pub traces: Traces,
     /// The clock of durations.
     pub clock: Clock,
 }

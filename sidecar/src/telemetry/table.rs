@@ -58,6 +58,41 @@ pub const DURATION: Metric = metric(
     &["revision", "colour", "role"],
     "Time from a request's head to the end of its answer, of those served here; upgraded connections left out",
 );
+/// Requests that have ended, by route.
+pub const ROUTE_REQUESTS: Metric = metric(
+    "shop_sidecar_route_requests_total",
+    Kind::Counter,
+    &["route", "code_class"],
+    "Requests served here, by route (those of `metrics.routes`, `other`) and by class of status",
+);
+/// How long requests of a route take.
+pub const ROUTE_DURATION: Metric = metric(
+    "shop_sidecar_route_duration_seconds",
+    Kind::Histogram,
+    &["route"],
+    "Time from a request's head to the end of its answer, by route; upgraded connections left out",
+);
+/// Label sets beyond a metric's budget.
+pub const OVERFLOWED: Metric = metric(
+    "shop_sidecar_series_overflowed_total",
+    Kind::Counter,
+    &["family"],
+    "Label sets that found no room in a metric's budget, and count as `overflow` since",
+);
+/// Spans that are kept.
+pub const SPANS: Metric = metric(
+    "shop_sidecar_spans_total",
+    Kind::Counter,
+    &["kept"],
+    "Spans that were kept: `error`, `slow`, as part of the share of the `rest`, or for a service further down (`chain`)",
+);
+/// Spans that were lost.
+pub const SPANS_DROPPED: Metric = metric(
+    "shop_sidecar_spans_dropped_total",
+    Kind::Counter,
+    &["cause"],
+    "Kept spans that never reached the collector: no room to wait (`full`), or it took none (`unsent`)",
+);
 /// Requests under way.
 pub const IN_FLIGHT: Metric = metric(
     "shop_sidecar_in_flight",
@@ -238,9 +273,14 @@ pub const DEPENDENCY_OPEN: Metric = metric(
 );
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 29] = [
+pub const ALL: [Metric; 34] = [
     REQUESTS,
     DURATION,
+    ROUTE_REQUESTS,
+    ROUTE_DURATION,
+    OVERFLOWED,
+    SPANS,
+    SPANS_DROPPED,
     IN_FLIGHT,
     CONNECTIONS,
     UPGRADED,

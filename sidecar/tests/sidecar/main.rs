@@ -13,3 +13,5 @@ mod pass;
 mod slow;
 mod strict;
 mod support;
+mod told;
+mod traces;

@@ -1,8 +1,6 @@
 //! `spec.release.analysis`: bounds, checks and their times.
 
-use super::{Rule, SPAN, between, shop};
-
-const PERCENT: &str = "'^(100([.]0{1,2})?|[0-9]{1,2}([.][0-9]{1,2})?)%$'";
+use super::{PERCENT, Rule, SPAN, between, shop};
 
 pub(super) fn rules() -> Vec<Rule> {
     [whole(), bounds(), checks(), asked()].concat()

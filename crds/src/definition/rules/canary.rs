@@ -1,8 +1,7 @@
 //! `spec.release.canary`: steps, and which requests go where.
 
-use super::{Rule, SPAN, between, shop};
+use super::{PERCENT, Rule, SPAN, between, shop};
 
-const PERCENT: &str = "'^(100([.]0{1,2})?|[0-9]{1,2}([.][0-9]{1,2})?)%$'";
 /// A token of RFC 9110 section 5.6.2, as names of headers and cookies are.
 const TOKEN: &str = "'^[A-Za-z0-9!#$%&*+.^_`|~-]{1,128}$'";
 

@@ -115,6 +115,7 @@ fn hand(revision: i64, to: Option<i64>) -> Write {
         mirror: None,
         limits: None,
         depends_on: Vec::new(),
+        telemetry: crate::Telemetry::default(),
     };
     Write::WriteConfig { document: Box::new(document), generation: 1, replaces: Some(version()) }
 }

@@ -1,5 +1,6 @@
 //! Calls of the app to other services, through its sidecar, to several fake pods of them.
 
+mod chain;
 mod limits;
 mod pods;
 mod reach;

@@ -8,6 +8,7 @@
 )]
 
 pub mod client;
+pub mod collector;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -172,6 +173,7 @@ pub fn document(revision: i64, app_port: u16, keys: &Keys) -> Document {
         auth: None,
         depends_on: Vec::new(),
         limits: None,
+        telemetry: None,
         push_keys: keys.public(),
         handover_keys: HandoverKeys { current: "k1".into(), next: None },
     }

@@ -1,0 +1,33 @@
+//! Rules of what the sidecar tells of requests.
+
+use super::{PERCENT, Rule, shop};
+
+/// A path whose segments are plain, or stand for anything.
+const ROUTE: &str = r"'^(/([A-Za-z0-9._~!$&()+,;=:@%-]*|\\{[A-Za-z0-9_]+\\}))*(/\\{\\*[A-Za-z0-9_]+\\})?$'";
+
+pub(super) fn rules() -> Vec<Rule> {
+    vec![
+        shop(
+            "spec.tracing.endpoint",
+            r"self.matches('^http://[^/@?#\\s]+(/[^?#\\s]*)?$')",
+            "write an address that begins with http://, without user and query, as in http://otel.monitoring:4317",
+        ),
+        percentage("spec.tracing.sample.errors"),
+        percentage("spec.tracing.sample.slow"),
+        percentage("spec.tracing.sample.rest"),
+        percentage("spec.accessLog.sample"),
+        shop(
+            "spec.metrics.routes[]",
+            format!("self.matches({ROUTE})"),
+            "write a path, with {name} for a segment that is different each time, as in /orders/{id}",
+        ),
+    ]
+}
+
+fn percentage(path: &'static str) -> Rule {
+    shop(
+        path,
+        format!("self.matches({PERCENT})"),
+        "write a percentage from 0% to 100% with at most two decimals, as in 5%, 0.1% or 50%",
+    )
+}
