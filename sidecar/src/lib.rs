@@ -12,6 +12,7 @@ pub mod control;
 pub mod drain;
 pub mod handover;
 mod http1;
+mod http2;
 pub mod inbound;
 pub mod limits;
 mod outbound;

@@ -17,9 +17,10 @@ use shop_flow::http1::Bad;
 pub(crate) use parse::{AnswerHead, RequestHead, answer_head, request_head};
 pub(crate) use read::CallerBody;
 pub(crate) use read::{Reader, SharedReader};
-pub(crate) use write::{Encoder, PumpError, Writer, put_answer_head, put_request_head};
+pub(crate) use write::{Encoder, PumpError, Writer, date, put_answer_head, put_request_head};
 
-use crate::upstream::Exchange;
+use crate::http2::Received;
+use crate::upstream::{Exchange, http2};
 
 /// A connection's two halves, between two messages.
 #[derive(Debug)]
@@ -53,7 +54,10 @@ impl Interim {
 pub enum BodyError {
     /// On an HTTP/2 connection.
     #[error(transparent)]
-    Http2(#[from] hyper::Error),
+    Http2(#[from] h2::Error),
+    /// On the app's connection to the outbound port.
+    #[error(transparent)]
+    Call(#[from] hyper::Error),
     /// The connection broke.
     #[error("the connection broke")]
     Io(#[from] io::Error),
@@ -80,7 +84,11 @@ pub enum Incoming {
     /// There is none.
     Empty,
     /// By HTTP/2.
-    Http2(hyper::body::Incoming),
+    Http2(Received),
+    /// Of a call that the app makes.
+    Call(hyper::body::Incoming),
+    /// An app's by HTTP/2, while the request is still on its way.
+    Exchange(Box<http2::Exchange>),
     /// A caller's, by HTTP/1.
     Caller(CallerBody),
     /// An app's, by HTTP/1.
@@ -97,7 +105,9 @@ impl http_body::Body for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Http2(body) => Pin::new(body).poll_frame(context).map_err(BodyError::Http2),
+            Self::Http2(body) => body.poll(context),
+            Self::Call(body) => Pin::new(body).poll_frame(context).map_err(BodyError::Call),
+            Self::Exchange(exchange) => exchange.poll(context),
             Self::Caller(body) => body.poll(context),
             Self::App(exchange) => exchange.poll_body(context),
         }
@@ -106,7 +116,9 @@ impl http_body::Body for Incoming {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Http2(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_done(),
+            Self::Call(body) => body.is_end_stream(),
+            Self::Exchange(exchange) => exchange.is_done(),
             Self::Caller(body) => body.is_done(),
             Self::App(exchange) => exchange.is_done(),
         }
@@ -116,6 +128,8 @@ impl http_body::Body for Incoming {
         let left = match self {
             Self::Empty => Some(0),
             Self::Http2(body) => return body.size_hint(),
+            Self::Call(body) => return body.size_hint(),
+            Self::Exchange(exchange) => return exchange.size_hint(),
             Self::Caller(body) => body.left(),
             Self::App(exchange) => exchange.left(),
         };

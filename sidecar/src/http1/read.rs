@@ -183,7 +183,7 @@ impl SharedReader {
         let mut shared = self.lock();
         shared.expects_continue = expects_continue;
         shared.patience =
-            if framing == Framing::Empty { Patience::endless() } else { Patience::new(pace::BODY) };
+            if framing == Framing::Empty { Patience::endless() } else { Patience::new(&pace::BODY) };
         shared.bodies += 1;
         if let Some(reader) = &mut shared.reader {
             reader.begin_body(framing);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body::Body;
 use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -239,18 +239,31 @@ fn put_fields(fields: &HeaderMap, out: &mut Vec<u8>) {
     }
 }
 
-/// A date is made once a second.
 fn put_date(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"date: ");
+    with_date(|date| out.extend_from_slice(date.as_bytes()));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `Date`, as of now.
+pub(crate) fn date() -> HeaderValue {
+    with_date(HeaderValue::clone)
+}
+
+/// A date is made once a second.
+fn with_date<T>(does: impl FnOnce(&HeaderValue) -> T) -> T {
     thread_local! {
-        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        static DATE: RefCell<(u64, HeaderValue)> = const { RefCell::new((0, HeaderValue::from_static(""))) };
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    DATE.with_borrow_mut(|(at, text)| {
-        if *at != now || text.is_empty() {
+    DATE.with_borrow_mut(|(at, date)| {
+        if *at != now || date.is_empty() {
             let time = i64::try_from(now).ok().and_then(|now| jiff::Timestamp::from_second(now).ok());
-            *text = time.unwrap_or_default().strftime("date: %a, %d %b %Y %H:%M:%S GMT\r\n").to_string();
+            let text = time.unwrap_or_default().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            // Never the other value: it is letters, digits and spaces.
+            *date = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
             *at = now;
         }
-        out.extend_from_slice(text.as_bytes());
-    });
+        does(date)
+    })
 }

@@ -1,15 +1,10 @@
 //! One caller's connection: which HTTP it speaks, and how it ends in a drain.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use shop_contract::{headers::REASON, reasons::TOO_MANY_CONNECTIONS};
 use shop_flow::drain::IDLE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,9 +13,9 @@ use tokio::net::TcpStream;
 use super::rewind::Rewind;
 use super::sender::Peer;
 use super::signal::Signal;
-use super::{Proxy, http1, request, tunnel};
+use super::tunnel::Tunnel;
+use super::{Proxy, http1, http2, tunnel};
 use crate::drain::OpenConnection;
-use crate::http1::Incoming;
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -28,12 +23,6 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_BYTE: Duration = Duration::from_mins(1);
 /// How long a preface may take from its first byte.
 const PREFACE_TIME: Duration = Duration::from_secs(10);
-/// Header list of an HTTP/2 request.
-const MAX_HEADER_LIST: u32 = 32 * 1024;
-/// Streams that a client may have open on one connection.
-const MAX_STREAMS: u32 = 250;
-/// How often a silent HTTP/2 client is asked for a sign of life.
-const PING: Duration = Duration::from_secs(30);
 
 /// Serves a connection to its end.
 pub(super) async fn serve(mut stream: TcpStream, peer: Peer, open: OpenConnection, proxy: Arc<Proxy>) {
@@ -44,7 +33,7 @@ pub(super) async fn serve(mut stream: TcpStream, peer: Peer, open: OpenConnectio
     match told {
         None => {}
         Some(length) if length == PREFACE.len() && first == *PREFACE => {
-            Box::pin(serve_http2(Rewind::new(stream, PREFACE), peer, &proxy)).await;
+            Box::pin(http2::serve(Rewind::new(stream, PREFACE), peer, &proxy)).await;
         }
         Some(length) => {
             let first = first.get(..length).unwrap_or_default();
@@ -98,44 +87,10 @@ async fn serve_http1(connection: http1::Connection, proxy: &Arc<Proxy>) {
     })
     .await;
     if let Some(tunnel) = tunnel {
-        Box::pin(tunnel::run(*tunnel, proxy)).await;
+        let Tunnel { client, ends } = *tunnel;
+        let (read, write) = tunnel::open(client);
+        Box::pin(tunnel::run(read, write, ends, proxy)).await;
     }
-}
-
-async fn serve_http2(stream: Rewind, peer: Peer, proxy: &Arc<Proxy>) {
-    let service = service_fn(|request| {
-        let answer = request::answer(Arc::clone(proxy), peer.clone(), request.map(Incoming::Http2), None);
-        async move { Ok::<_, Infallible>(answer.await.response) }
-    });
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let begun = std::pin::pin!(proxy.drain.begun());
-    let mut begun = Signal::new(begun, || proxy.drain.is_draining());
-    if ends_before(connection.as_mut(), &mut begun).await {
-        return;
-    }
-    // GOAWAY: streams that were begun finish, the client opens new ones elsewhere.
-    connection.as_mut().graceful_shutdown();
-    let deadline = std::pin::pin!(proxy.drain.deadline());
-    let mut deadline = Signal::new(deadline, || proxy.drain.is_overdue());
-    ends_before(connection, &mut deadline).await;
-}
-
-/// Drives a connection until it ends, or until something happens.
-async fn ends_before<C: Future, F: Future<Output = ()>, H: Fn() -> bool>(
-    mut connection: Pin<&mut C>,
-    signal: &mut Signal<'_, F, H>,
-) -> bool {
-    poll_fn(|context| match connection.as_mut().poll(context) {
-        Poll::Ready(_) => Poll::Ready(true),
-        Poll::Pending => signal.poll(context).map(|()| false),
-    })
-    .await
 }
 
 /// Answers a connection beyond the limit.

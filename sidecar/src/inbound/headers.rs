@@ -1,7 +1,7 @@
 //! Header fields that a proxy takes away, keeps or adds.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version};
 use shop_contract::headers::REQUEST_ID;
 use shop_contract::reasons;
 
@@ -71,6 +71,15 @@ pub(super) fn add_via(headers: &mut HeaderMap, received: Version) {
         _ => "1.1 shop",
     };
     headers.append(header::VIA, HeaderValue::from_static(via));
+}
+
+/// Leaves of an interim answer what is for the caller.
+pub(super) fn finish_interim(answer: &mut Response<()>) {
+    let received = answer.version();
+    let fields = answer.headers_mut();
+    strip_hop_by_hop(fields);
+    fields.remove(header::CONTENT_LENGTH);
+    add_via(fields, received);
 }
 
 /// Counts `Max-Forwards` down, which only OPTIONS and TRACE have (RFC 9110 section 7.6.2). `Err`: how to answer here.

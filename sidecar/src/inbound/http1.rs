@@ -245,10 +245,7 @@ impl Connection {
             if answer.status() == StatusCode::CONTINUE {
                 self.reader.told_to_continue();
             }
-            super::headers::strip_hop_by_hop(answer.headers_mut());
-            let received = answer.version();
-            super::headers::add_via(answer.headers_mut(), received);
-            answer.headers_mut().remove(header::CONTENT_LENGTH);
+            super::headers::finish_interim(&mut answer);
             put_answer_head(&answer, self.writer.begin());
         }
     }
@@ -257,7 +254,7 @@ impl Connection {
     async fn write(&mut self, body: AnswerBody, mut encoder: Encoder) -> bool {
         let mut body = (!body.is_end_stream()).then_some(body);
         let (reader, writer) = (&self.reader, &mut self.writer);
-        let (mut patience, mut written) = (Patience::new(pace::ANSWER), writer.written);
+        let (mut patience, mut written) = (Patience::new(&pace::ANSWER), writer.written);
         poll_fn(|context| match writer.poll_pump(context, &mut body, &mut encoder) {
             Poll::Ready(written) => Poll::Ready(written.is_ok()),
             Poll::Pending if has_gone(reader, context) => Poll::Ready(false),

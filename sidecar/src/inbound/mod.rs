@@ -4,6 +4,7 @@ mod answer;
 mod connection;
 pub(crate) mod headers;
 mod http1;
+mod http2;
 mod request;
 mod rewind;
 mod sender;

@@ -32,7 +32,7 @@ const HAND_OFF_PAUSE: Duration = Duration::from_millis(50);
 /// An answer on its way to the caller.
 pub(super) struct Answer {
     pub(super) response: Response<AnswerBody>,
-    /// What follows the answer's head, when that changes the protocol; only on HTTP/1.
+    /// What follows the answer's head, when that changes the protocol.
     pub(super) tunnel: Option<Box<Ends>>,
 }
 
@@ -57,7 +57,8 @@ pub(super) async fn answer(
 ) -> Answer {
     let snapshot = proxy.config.current();
     let is_http1 = request.version() < Version::HTTP_2;
-    let upgrade = if is_http1 { headers::upgrade(request.headers()) } else { None };
+    // HTTP/2 has no such fields: there they were put in for a WebSocket.
+    let upgrade = headers::upgrade(request.headers());
     let spoken = spoken(&request, upgrade.is_some());
     let flight = Flight::begin(&proxy, snapshot.clone(), &request, spoken);
     // A caller that connects again reaches the revision that is active now, without the step over this one.
@@ -118,6 +119,12 @@ fn check(request: &Request<Incoming>) -> Result<HeaderValue, (StatusCode, &'stat
         return Err(BAD);
     }
     if let Some(authority) = request.uri().authority() {
+        // By HTTP/2 they must be the same (RFC 9113 section 8.3.1).
+        let differs =
+            |host: &HeaderValue| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
+        if request.version() == Version::HTTP_2 && host.is_some_and(differs) {
+            return Err(BAD);
+        }
         let host = HeaderValue::try_from(authority.as_str()).map_err(|_| BAD)?;
         return if host::is_valid(host.as_bytes()) { Ok(host) } else { Err(BAD) };
     }
@@ -155,7 +162,7 @@ async fn pass_on(
     let behalf = Behalf { client: sender.client, user: user.as_deref() };
     let local_wire =
         if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
-    let far_wire = if is_http2 { Wire::Http2 } else { Wire::Http1 };
+    let far_wire = if is_http2 && caller.upgrade.is_none() { Wire::Http2 } else { Wire::Http1 };
     let deadline = match snapshot.limits.check(&mut outbound.request, flight.asked()) {
         Ok(deadline) => deadline,
         Err(refusal) => return turn_away(flight, &refusal),

@@ -34,10 +34,14 @@ pub(super) struct Ends {
 }
 
 /// Passes bytes on until the tunnel ends.
-pub(super) async fn run(tunnel: Tunnel, proxy: &Arc<Proxy>) {
-    let Tunnel { client, ends: Ends { app, is_websocket, flight, lease } } = tunnel;
+pub(super) async fn run(
+    client_read: impl AsyncRead + Unpin,
+    client_write: impl AsyncWrite + Unpin,
+    ends: Ends,
+    proxy: &Arc<Proxy>,
+) {
+    let Ends { app, is_websocket, flight, lease } = ends;
     proxy.telemetry.metrics.upgraded.inc();
-    let (client_read, client_write) = open(client);
     let (app_read, app_write) = open(*app);
     let to_app = pass(client_read, app_write);
     let to_client = pass_frames(app_read, client_write, is_websocket, proxy);
@@ -61,7 +65,7 @@ pub(super) async fn run(tunnel: Tunnel, proxy: &Arc<Proxy>) {
 }
 
 /// What came after the head belongs to the tunnel.
-fn open(halves: Halves) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
+pub(super) fn open(halves: Halves) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
     let (read, first) = halves.reader.into_parts();
     (Cursor::new(first).chain(read), halves.writer.into_half())
 }

@@ -104,7 +104,7 @@ fn prepare(
     host: HeaderValue,
     upgrade: Option<&HeaderValue>,
 ) -> Prepared {
-    let (mut head, body) = request.map(Incoming::Http2).into_parts();
+    let (mut head, body) = request.map(Incoming::Call).into_parts();
     let fields = &mut head.headers;
     let is_grpc = headers::is_grpc(fields);
     let takes_trailers = is_grpc || headers::takes_trailers(fields);

@@ -99,6 +99,7 @@ impl Targets {
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "taken apart where it is made, once per request")]
 enum Attempt {
     Answered(Answered),
     Unsent(Box<Outbound>),

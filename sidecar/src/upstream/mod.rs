@@ -4,7 +4,7 @@ mod caller_body;
 mod exchange;
 pub mod hand_off;
 mod http1;
-mod http2;
+pub(crate) mod http2;
 pub mod mirror;
 mod outbound;
 
@@ -126,7 +126,7 @@ impl Upstream {
                 let sent = self.http2.send(outbound).await;
                 sent.map(|(response, stream)| {
                     lease.stream = Some(stream);
-                    (response.map(Incoming::Http2), None)
+                    (response, None)
                 })
             }
         };

@@ -1,19 +1,23 @@
 //! Few HTTP/2 connections to one address, shared by all requests.
 
-use std::error::Error as _;
+mod connection;
+mod exchange;
+
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::outbound::{Body, Outbound, Replay};
 use super::{Failure, Unanswered, Wire};
+use crate::http1::Incoming;
+use connection::Open;
+pub(super) use connection::Stream;
+use exchange::Broken;
+pub(crate) use exchange::Exchange;
 
 /// Streams on a connection beyond which another one is opened.
 const BUSY: usize = 64;
@@ -21,8 +25,6 @@ const BUSY: usize = 64;
 const CONNECTIONS: usize = 8;
 /// Attempts at a request that nobody processed.
 const ATTEMPTS: usize = 3;
-/// How often a silent connection is asked for a sign of life while it has streams.
-const PING: Duration = Duration::from_secs(20);
 
 /// Connections to one address.
 #[derive(Debug)]
@@ -34,33 +36,6 @@ pub(super) struct Shared {
     connecting: tokio::sync::Mutex<()>,
     /// Attempts to connect that failed.
     failed: AtomicU64,
-}
-
-/// A connection that is used for new streams.
-#[derive(Debug)]
-struct Open {
-    sender: SendRequest<Body>,
-    streams: Arc<AtomicUsize>,
-}
-
-impl Open {
-    fn begin(&self) -> Stream {
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        Stream { sender: self.sender.clone(), streams: Arc::clone(&self.streams) }
-    }
-}
-
-/// One stream of a connection; counted as long as it lives.
-#[derive(Debug)]
-pub(super) struct Stream {
-    sender: SendRequest<Body>,
-    streams: Arc<AtomicUsize>,
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.streams.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Shared {
@@ -85,27 +60,20 @@ impl Shared {
             let Some(mut stream) = self.stream().await else {
                 return Err(Unanswered { failure: Failure::Connect, unsent: Some(Box::new(outbound)) });
             };
-            let (request, body) = keep_body(outbound.request);
-            let head = body.is_some().then(|| copy_head(&request));
+            let (request, kept) = keep_body(outbound.request);
+            let mut copy = copy_head(&request);
             let (host, interim) = (outbound.host, outbound.interim);
-            let (mut error, head) = match stream.sender.try_send_request(request).await {
+            let unsent = match exchange::send(&mut stream, request, interim.as_ref()).await {
                 Ok(response) => return Ok((response, stream)),
-                Err(error) => (error, head),
+                Err(Broken::Unsent(body)) => Some(body),
+                Err(Broken::Unprocessed) => kept.again(),
+                Err(Broken::Lost) => None,
             };
-            let unsent = match error.take_message() {
-                Some(request) => Some(request),
-                None if is_unprocessed(error.error()) => {
-                    head.zip(body.and_then(Kept::again)).map(|(mut head, body)| {
-                        *head.body_mut() = body;
-                        head
-                    })
-                }
-                None => None,
-            };
-            let Some(request) = unsent else {
+            let Some(body) = unsent else {
                 return Err(Unanswered { failure: Failure::Reset, unsent: None });
             };
-            outbound = Outbound { request, host, interim };
+            *copy.body_mut() = body;
+            outbound = Outbound { request: copy, host, interim };
             self.forget(&stream);
             if attempt == ATTEMPTS {
                 break;
@@ -130,38 +98,25 @@ impl Shared {
         if hopeless || self.open.lock().unwrap_or_else(PoisonError::into_inner).len() >= CONNECTIONS {
             return self.least_busy(usize::MAX);
         }
-        let Some(opened) = self.connect().await else {
+        let Some(opened) = Open::connect(self.address, self.connect_timeout).await else {
             self.failed.fetch_add(1, Ordering::Release);
             return self.least_busy(usize::MAX);
         };
         let first = opened.begin();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
-        Some(first)
-    }
-
-    async fn connect(&self) -> Option<Open> {
-        let stream = super::http1::connect(self.address, self.connect_timeout).await?;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING)
-            .handshake::<_, Body>(TokioIo::new(stream))
-            .await
-            .ok()?;
-        tokio::spawn(connection);
-        Some(Open { sender, streams: Arc::default() })
+        first
     }
 
     fn least_busy(&self, limit: usize) -> Option<Stream> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|connection| !connection.sender.is_closed());
-        let busy = |connection: &&Open| connection.streams.load(Ordering::Relaxed);
-        open.iter().min_by_key(busy).filter(|connection| busy(connection) < limit).map(Open::begin)
+        open.retain(|connection| !connection.is_closed());
+        open.iter().min_by_key(|open| open.streams()).filter(|open| open.streams() < limit)?.begin()
     }
 
     /// Takes a connection that refused a stream out of use for new ones.
     fn forget(&self, refused: &Stream) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|connection| !Arc::ptr_eq(&connection.streams, &refused.streams));
+        open.retain(|connection| !connection.is_of(refused));
     }
 }
 
@@ -183,7 +138,7 @@ impl Kept {
 }
 
 /// Makes the body one that can be begun again.
-fn keep_body(request: http::Request<Body>) -> (http::Request<Body>, Option<Kept>) {
+fn keep_body(request: http::Request<Body>) -> (http::Request<Body>, Kept) {
     let (head, body) = request.into_parts();
     let body = match body {
         Body::Stream(body) => Body::Replay(Replay::new(body)),
@@ -194,7 +149,7 @@ fn keep_body(request: http::Request<Body>) -> (http::Request<Body>, Option<Kept>
         Body::Whole(Some(body)) => Kept::Whole(body.clone()),
         _ => Kept::Empty,
     };
-    (http::Request::from_parts(head, body), Some(kept))
+    (http::Request::from_parts(head, body), kept)
 }
 
 fn copy_head(request: &http::Request<Body>) -> http::Request<Body> {
@@ -203,20 +158,6 @@ fn copy_head(request: &http::Request<Body>) -> http::Request<Body> {
     request.uri().clone_into(copy.uri_mut());
     request.headers().clone_into(copy.headers_mut());
     copy
-}
-
-/// Whether the other side said that it did not process the stream (RFC 9113 sections 8.7 and 6.8).
-fn is_unprocessed(error: &hyper::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            let going_away = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-            return error.is_remote() && (refused || going_away);
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

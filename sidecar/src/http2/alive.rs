@@ -1,0 +1,62 @@
+//! Signs of life of a connection, and how long it has had no stream.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use h2::{Ping, PingPong};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+/// How often the other side is asked for a sign of life.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Asks the other side for signs of life.
+pub(crate) struct Alive {
+    pings: Option<PingPong>,
+    ticks: Interval,
+    unanswered: bool,
+    idle_since: Option<Instant>,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The other side did not answer.
+    Dead,
+    /// It has had no stream for so long.
+    Idle(Duration),
+}
+
+impl Alive {
+    pub(crate) fn new(pings: Option<PingPong>) -> Self {
+        let mut ticks = interval_at(Instant::now() + EVERY, EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { pings, ticks, unanswered: false, idle_since: None }
+    }
+
+    /// Ready when it is time to look at the connection. `is_busy`: it has streams; `ping`: whether to ask the other side.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, is_busy: bool, ping: bool) -> Poll<State> {
+        if let Some(pings) = self.pings.as_mut().filter(|_| self.unanswered)
+            && pings.poll_pong(context).is_ready()
+        {
+            self.unanswered = false;
+        }
+        if self.ticks.poll_tick(context).is_pending() {
+            return Poll::Pending;
+        }
+        // The next tick must wake the task too.
+        let _ = self.ticks.poll_tick(context);
+        if self.unanswered {
+            return Poll::Ready(State::Dead);
+        }
+        if let Some(pings) = self.pings.as_mut().filter(|_| ping) {
+            self.unanswered =
+                pings.send_ping(Ping::opaque()).is_ok() && pings.poll_pong(context).is_pending();
+        }
+        if is_busy {
+            self.idle_since = None;
+            return Poll::Pending;
+        }
+        let since = *self.idle_since.get_or_insert_with(Instant::now);
+        Poll::Ready(State::Idle(since.elapsed()))
+    }
+}
