@@ -106,6 +106,17 @@ impl DrainControl {
         self.deadline.cancelled().await;
     }
 
+    /// Returns when a WebSocket is to be ended: each at another moment.
+    pub async fn socket_deadline(&self) {
+        self.begun().await;
+        let place = rand::random::<f64>();
+        let at = self.state().socket_deadline(place).unwrap_or_default();
+        tokio::select! {
+            () = tokio::time::sleep_until(self.telemetry.clock.instant(at)) => {}
+            () = self.deadline() => {}
+        }
+    }
+
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.state().connections()

@@ -14,6 +14,10 @@ pub const NO_DRAIN: Duration = Duration::from_secs(3);
 /// by `Connection: close`.
 pub const IDLE: Duration = Duration::from_secs(5);
 
+/// Longest time before the deadline over which the ends of WebSockets are spread: their clients come back at once, and all of
+/// them together would be more than the other pods can take.
+pub const SPREAD: Duration = Duration::from_mins(1);
+
 /// The inbound side of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
@@ -80,6 +84,13 @@ impl Drain {
     /// When connections that are still open are closed whatever they do; `None` before the drain.
     pub fn deadline(&self) -> Option<Duration> {
         self.begun.map(|begun| begun.saturating_add(self.max))
+    }
+
+    /// When a WebSocket is ended: at a place between 0 and 1 of the last quarter of the drain, a minute at most; `None` before
+    /// the drain.
+    pub fn socket_deadline(&self, place: f64) -> Option<Duration> {
+        let spread = (self.max / 4).min(SPREAD);
+        self.deadline().map(|deadline| deadline.saturating_sub(spread.mul_f64(1.0 - place.clamp(0.0, 1.0))))
     }
 
     /// Connections that are open.
@@ -209,6 +220,19 @@ mod tests {
             "two quiet seconds from the drain's begin"
         );
         assert_eq!(drain.hook(s(10), s(14)), Hook::Done(Outcome::Idle));
+    }
+
+    #[test]
+    fn websockets_end_one_after_the_other() {
+        let mut drain = Drain::new(s(600));
+        assert_eq!(drain.socket_deadline(0.5), None);
+        drain.begin(s(100));
+        assert_eq!(
+            [0.0, 0.5, 1.0, 7.0].map(|place| drain.socket_deadline(place)),
+            [640, 670, 700, 700].map(|at| Some(s(at)))
+        );
+        drain.set_max(s(20));
+        assert_eq!(drain.socket_deadline(0.0), Some(s(115)));
     }
 
     #[test]

@@ -92,13 +92,16 @@ async fn pass_frames(
     let mut frames = Frames::default();
     let mut buffer = vec![0; BUFFER];
     let mut overdue = false;
+    let mut deadline = std::pin::pin!(async {
+        if is_websocket { proxy.drain.socket_deadline().await } else { proxy.drain.deadline().await }
+    });
     while !(overdue && (frames.between_frames() || !is_websocket)) {
         let length = tokio::select! {
             read = app.read(&mut buffer) => match read {
                 Ok(length @ 1..) => length,
                 _ => break,
             },
-            () = proxy.drain.deadline(), if !overdue => {
+            () = &mut deadline, if !overdue => {
                 overdue = true;
                 continue;
             }
