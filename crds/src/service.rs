@@ -1,5 +1,6 @@
 //! `ShopService`: one service of the shop, as its owner writes it.
 
+pub mod auth;
 pub mod dependency;
 pub mod limits;
 pub mod pod;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Amount, ShopServiceStatus, Span};
+use auth::Auth;
 use dependency::Dependency;
 use limits::Limits;
 use pod::PodOverlay;
@@ -122,6 +124,9 @@ pub struct ShopServiceSpec {
     /// What the sidecar lets in: requests at once, bodies, times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Who may send requests; everybody when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// How a new revision reaches the users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,

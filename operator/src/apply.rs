@@ -6,6 +6,7 @@
 mod adopted;
 mod request;
 mod template;
+mod tokens;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -36,7 +37,6 @@ use crate::{
     queue::{Queue, Urgency},
     render::{self, Keys, Rendered, SidecarImage},
     sidecars::{SidecarError, Sidecars},
-    signing::{self, SigningError},
     sources::{self, Sources},
 };
 pub use request::{Answer, ApplyError, Requests};
@@ -178,7 +178,8 @@ impl<'a> Application<'a> {
             Write::CheckTemplate { revision, inputs } => return self.check(*revision, inputs).await,
             Write::CreateSnapshot { revision, snapshot } => (self.copy(*revision, snapshot).await?, None),
             Write::CreateAccount => (render::account(owner), None),
-            Write::CreateKeys => (self.new_keys()?, None),
+            Write::CreateKeys => (self.new_keys().await?, None),
+            Write::CopyTokenKeys { hash } => return self.copy_token_keys(hash).await,
             Write::WriteConfig { document, generation, replaces } => {
                 let keys = Keys {
                     handover: self.key_id.clone().unwrap_or(self.sight.keys().handover),
@@ -384,15 +385,6 @@ impl<'a> Application<'a> {
             _ => return Err(ApplyError::SourceChanged { name: snapshot.source.clone() }),
         }
         Ok(render::snapshot(self.sight.owner, revision, snapshot, &source.unwrap_or_default()))
-    }
-
-    fn new_keys(&mut self) -> Result<Rendered, ApplyError> {
-        let key = signing::random_bytes().map_err(|_: SigningError| ApplyError::Random)?;
-        // A new id for each key: a sidecar that has not got the key yet must not take an old one for it.
-        let id = format!("k{}", render::short_hash(&key));
-        let rendered = render::keys(self.sight.owner, &id, &key);
-        self.key_id = Some(id);
-        Ok(rendered)
     }
 
     fn ask(&self, question: &Question) {

@@ -23,7 +23,7 @@ use crate::{
     cache::{Entry, Held, Kind},
     drift,
     memory::Memory,
-    render::{self, ANNOTATION_KEY_ID, Keys, Owner, Rendered, Written},
+    render::{self, ANNOTATION_KEY_ID, ANNOTATION_TOKEN_KEYS, Keys, Owner, Rendered, Written},
     sidecars::Sidecars,
 };
 
@@ -48,6 +48,7 @@ impl Sight<'_> {
             account: self
                 .owned(Kind::ServiceAccount, &shop_crds::names::service_account(&self.owner.service))
                 .is_some(),
+            token_keys: self.token_keys(),
             keys_fingerprint: render::keys_fingerprint(&self.keys()),
             decisions: self.entry.decisions.values().map(|decision| (**decision).clone()).collect(),
             refused: memory.refused(self.subject.generation),
@@ -119,6 +120,11 @@ impl Sight<'_> {
         let secret = self.owned(Kind::Secret, &shop_crds::names::sidecar_keys(&self.owner.service));
         let id = secret.and_then(|secret| secret.annotations.get(ANNOTATION_KEY_ID));
         Keys { push: self.push_key.to_owned(), handover: id.cloned().unwrap_or_default() }
+    }
+
+    fn token_keys(&self) -> Option<String> {
+        let secret = self.owned(Kind::Secret, &shop_crds::names::sidecar_keys(&self.owner.service))?;
+        secret.annotations.get(ANNOTATION_TOKEN_KEYS).cloned()
     }
 
     /// Where one of the Services is reached: its ClusterIP, which needs no DNS, or its name.

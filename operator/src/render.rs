@@ -15,11 +15,13 @@ use shop_crds::names::{
 };
 use shop_release::ObjectKind;
 
-pub use document::{Keys, contract_document, keys_fingerprint, sidecar_config, stored_document};
+pub use document::{
+    Keys, contract_document, keys_fingerprint, sidecar_config, stored_document, token_keys_name,
+};
 pub use job::{LABEL_JOB_OF, job};
 pub use objects::{
-    RECREATE, account, budget, deployment, keys, restart, revision, service, snapshot, snapshot_ref,
-    template_of,
+    RECREATE, TokenKeys, account, budget, deployment, keys, restart, revision, service, snapshot,
+    snapshot_ref, template_of,
 };
 pub use template::{SidecarImage, pod_template, restarted_template};
 
@@ -31,6 +33,8 @@ pub const COMPONENT_SIDECAR_CONFIG: &str = "sidecar-config";
 pub const COMPONENT_SNAPSHOT: &str = "snapshot";
 /// Annotation of the Secret with MAC keys: the id of the key in use.
 pub const ANNOTATION_KEY_ID: &str = "shopkeeper.dev/key-id";
+/// Annotation of the same Secret: hash of the content that its keys for tokens were copied from.
+pub const ANNOTATION_TOKEN_KEYS: &str = "shopkeeper.dev/token-keys";
 /// Annotation of copies: name of the ConfigMap or Secret that was copied.
 pub const ANNOTATION_SOURCE: &str = "shopkeeper.dev/source";
 /// Annotation of copies: hash of the content.

@@ -3,6 +3,7 @@
 //! Each rule sits on the field that it is about, so that the refusal names it. What needs the cluster is a condition instead.
 
 mod analysis;
+mod auth;
 mod canary;
 mod dependency;
 mod limits;
@@ -50,6 +51,7 @@ pub fn rules() -> Vec<Rule> {
     rules.extend(limits::rules());
     rules.extend(dependency::rules());
     rules.extend(telemetry::rules());
+    rules.extend(auth::rules());
     rules.extend(resources("spec.resources", "spec.resources.requests{}", "spec.resources.limits{}"));
     rules.extend(resources(
         "spec.sidecar.resources",

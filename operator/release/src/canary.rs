@@ -149,7 +149,8 @@ fn sticky(canary: &Canary) -> Option<Sticky> {
     let sticky = canary.sticky.as_ref()?;
     let header = sticky.header.clone().map(Sticky::Header);
     let client = sticky.client.unwrap_or(false).then_some(Sticky::Client);
-    header.or_else(|| sticky.cookie.clone().map(Sticky::Cookie)).or(client)
+    let user = sticky.user.unwrap_or(false).then_some(Sticky::User);
+    header.or_else(|| sticky.cookie.clone().map(Sticky::Cookie)).or(client).or(user)
 }
 
 /// Copies of the users' requests for a candidate that is ready and waits to be promoted.

@@ -71,6 +71,32 @@ pub struct SidecarDocument {
     pub depends_on: Vec<Dependency>,
     /// What is told of requests.
     pub telemetry: Telemetry,
+    /// Which tokens requests need; `None`: none.
+    pub jwt: Option<Jwt>,
+}
+
+/// Which tokens requests need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwt {
+    /// The claim `iss`.
+    pub issuer: String,
+    /// The claim `aud`.
+    pub audience: String,
+    /// What they are signed with.
+    pub keys: JwtKeys,
+    /// Claims, and the headers that tell them.
+    pub headers: Vec<(String, String)>,
+    /// Paths, with methods, that need none.
+    pub except: Vec<(String, Vec<String>)>,
+}
+
+/// What tokens are signed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JwtKeys {
+    /// The keys at this URL.
+    Jwks(String),
+    /// Those in the sidecars' Secret, copied from a Secret whose content has this hash.
+    Secret(String),
 }
 
 /// That requests are handed over to another revision.

@@ -62,6 +62,7 @@ impl Projection {
                 | Write::CreateSnapshot { .. }
                 | Write::CreateAccount
                 | Write::CreateKeys
+                | Write::CopyTokenKeys { .. }
                 | Write::WriteDeployment { .. }
                 | Write::WriteBudget { .. }
                 | Write::WriteDecision { .. }

@@ -10,6 +10,7 @@ use crate::{
     document::SidecarDocument,
     observed::Pod,
     telemetry::Telemetry,
+    tokens,
     view::{Draft, View, after, revision_state},
     write::{PodTarget, Write},
 };
@@ -54,6 +55,7 @@ pub(crate) fn document(
         limits: view.subject.spec.limits.as_ref().and_then(Limits::resolved),
         depends_on: dependency::of_revision(&facts.depends_on, &view.subject.spec),
         telemetry: Telemetry::of(&view.subject.spec),
+        jwt: tokens::wanted(view),
     })
 }
 

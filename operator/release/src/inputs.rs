@@ -41,6 +41,8 @@ pub struct SourceRef {
     pub name: String,
     /// Whether every place that names it says `optional`.
     pub optional: bool,
+    /// Whether it counts at once and in all revisions: then it is no part of one.
+    pub live: bool,
 }
 
 /// A revision's immutable copy of a source.
@@ -152,14 +154,14 @@ pub enum NoInputs {
     Unread(String),
 }
 
-/// Every ConfigMap and Secret that the spec names in `config`, `env` and `envFrom`: sorted, each once.
+/// Every ConfigMap and Secret that the spec names in `config`, `env`, `envFrom` and `auth`: sorted, each once.
 pub fn sources(spec: &ShopServiceSpec) -> Vec<SourceRef> {
     let mut found: Vec<SourceRef> = Vec::new();
     let mut add = |kind, name: &str, optional: Option<bool>| {
         let optional = optional.unwrap_or(false);
         match found.iter_mut().find(|known| known.kind == kind && known.name == name) {
             Some(known) => known.optional &= optional,
-            None => found.push(SourceRef { kind, name: name.to_owned(), optional }),
+            None => found.push(SourceRef { kind, name: name.to_owned(), optional, live: false }),
         }
     };
     for source in &spec.config {
@@ -174,8 +176,23 @@ pub fn sources(spec: &ShopServiceSpec) -> Vec<SourceRef> {
         from.config_map_key_ref.iter().for_each(|key| add(SourceKind::ConfigMap, &key.name, key.optional));
         from.secret_key_ref.iter().for_each(|key| add(SourceKind::Secret, &key.name, key.optional));
     }
+    let tokens = token_secret(spec)
+        .filter(|name| !found.iter().any(|known| known.kind == SourceKind::Secret && known.name == *name));
+    let live = |name: &str| SourceRef {
+        kind: SourceKind::Secret,
+        name: name.to_owned(),
+        optional: false,
+        live: true,
+    };
+    found.extend(tokens.map(live));
     found.sort();
     found
+}
+
+/// The Secret with the keys that tokens are signed with.
+pub fn token_secret(spec: &ShopServiceSpec) -> Option<&str> {
+    let jwt = spec.auth.as_ref()?.jwt.as_ref()?;
+    jwt.secret_ref.as_ref().filter(|_| jwt.jwks.is_none()).map(|secret| secret.name.as_str())
 }
 
 /// What is found of a ConfigMap or Secret, by its JSON: hash and size of its data and binary data, and of nothing else.
@@ -220,7 +237,9 @@ impl Inputs {
                 Some(SourceState::Unreadable(why)) => return Err(NoInputs::Unread(why.clone())),
                 None => return Err(NoInputs::Unread(format!("{} has not been read yet", wanted.name))),
             };
-            hashes.push(SourceHash { kind: wanted.kind, name: wanted.name, hash });
+            if !wanted.live {
+                hashes.push(SourceHash { kind: wanted.kind, name: wanted.name, hash });
+            }
         }
         let release = spec.release.as_ref();
         Ok(Self {
@@ -334,6 +353,7 @@ mod tests {
             serde_json::json!({"release": {"promote": "manual", "keepOld": "1h", "drain": {"max": "10m"}}}),
             serde_json::json!({"service": {"annotations": {"a": "b"}}}),
             serde_json::json!({"sidecar": {"maxConnections": 5}}),
+            serde_json::json!({"auth": {"jwt": {"issuer": "a", "audience": "b", "jwks": "http://user"}}}),
         ] {
             assert_eq!(hash(&spec(&change)), plain, "{change}");
         }

@@ -43,6 +43,7 @@ mod restart;
 mod retire;
 mod subject;
 mod telemetry;
+mod tokens;
 mod view;
 mod write;
 
@@ -54,7 +55,7 @@ use shop_crds::{Reason, ShopServiceStatus};
 pub use adopt::{Adopted, StrangeDeployment, StrangePort, StrangeService, Strangers, is_open as adopts};
 pub use analysis::{Counters, Ledger, Reading, Tally, counting};
 pub use dependency::{Called, KeptDependency};
-pub use document::{HandOff, Match, Mirror, Role, SidecarDocument, Sticky};
+pub use document::{HandOff, Jwt, JwtKeys, Match, Mirror, Role, SidecarDocument, Sticky};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
 pub use observed::{
     Acknowledged, Budget, CheckedTemplate, Container, Decision, Deployment, EndpointsAcknowledged, Observed,

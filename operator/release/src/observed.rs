@@ -44,6 +44,8 @@ pub struct Observed {
     pub budgets: Vec<Budget>,
     /// Whether the Secret with the sidecars' MAC keys exists.
     pub keys: bool,
+    /// Hash of the content that the keys for tokens in that Secret were copied from.
+    pub token_keys: Option<String>,
     /// Whether the ServiceAccount exists.
     pub account: bool,
     /// Fingerprint of what the operator would put into a document now beside what is planned here: public push keys and ids of

@@ -11,7 +11,7 @@ use shop_crds::{
 use crate::{
     analysis,
     desired::{Desired, Wanted},
-    handoff, restart, retire,
+    handoff, restart, retire, tokens,
     view::{Draft, View, revision_state},
     write::{ObjectKind, ObjectRef, Precondition, ServiceKind, Write},
 };
@@ -143,6 +143,9 @@ fn ground(view: &View<'_>, draft: &Draft, wanted: &Wanted, sheet: &mut Sheet) ->
     }
     if !view.observed.keys && !sheet.ground.contains(&Write::CreateKeys) {
         sheet.ground.push(Write::CreateKeys);
+    }
+    if let Some(copy) = tokens::copy(view).filter(|copy| !sheet.ground.contains(copy)) {
+        sheet.ground.push(copy);
     }
     true
 }

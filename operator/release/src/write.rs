@@ -53,6 +53,12 @@ pub enum Write {
     CreateAccount,
     /// Create the Secret with new MAC keys.
     CreateKeys,
+    /// Put the keys for tokens into that Secret, from the one that `spec.auth` names, in place of those before. Fails when that one's content does
+    /// not have this hash any more.
+    CopyTokenKeys {
+        /// Hash of the content.
+        hash: String,
+    },
     /// Write the ConfigMap with the sidecar document; the operator adds identity, leader epoch and key ids.
     WriteConfig {
         /// What it says.
@@ -320,7 +326,9 @@ impl Write {
             }
             Self::CreateSnapshot { snapshot, .. } => (snapshot.kind.into(), snapshot.name.clone()),
             Self::CreateAccount => (ObjectKind::ServiceAccount, names::service_account(service)),
-            Self::CreateKeys => (ObjectKind::Secret, names::sidecar_keys(service)),
+            Self::CreateKeys | Self::CopyTokenKeys { .. } => {
+                (ObjectKind::Secret, names::sidecar_keys(service))
+            }
             Self::WriteConfig { document, .. } => {
                 (ObjectKind::ConfigMap, names::sidecar_config(service, document.revision))
             }

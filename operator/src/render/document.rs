@@ -8,7 +8,10 @@ use shop_release::{ObjectKind, Role, ServiceKind, SidecarDocument};
 mod dependency;
 mod limits;
 mod telemetry;
+mod tokens;
 mod traffic;
+
+pub use tokens::token_keys_name;
 
 use super::{COMPONENT_SIDECAR_CONFIG, Owner, Parts, Rendered, short_hash};
 
@@ -71,9 +74,9 @@ pub fn contract_document(
         hand_off: document.hand_off.as_ref().map(|hand_off| traffic::hand_off(hand_off, &address)),
         mirror: document.mirror.as_ref().map(|mirror| traffic::mirror(mirror, &address)),
         depends_on: document.depends_on.iter().map(dependency::dependency).collect(),
-        auth: None,
         limits: document.limits.as_ref().map(limits::limits),
         telemetry: telemetry::telemetry(&document.telemetry),
+        auth: document.jwt.as_ref().map(tokens::auth),
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
         handover_keys: HandoverKeys { current: keys.handover.clone(), next: None },
     }
@@ -91,6 +94,10 @@ pub fn stored_document(
     let mirror = match &document.mirror {
         None => None,
         Some(mirror) => Some(traffic::stored_mirror(mirror, &address)?),
+    };
+    let jwt = match &document.auth {
+        None => None,
+        Some(auth) => Some(tokens::stored_jwt(auth)?),
     };
     let plain = SidecarDocument {
         revision: document.identity.revision,
@@ -119,6 +126,7 @@ pub fn stored_document(
         limits: document.limits.as_ref().map(limits::stored_limits),
         depends_on: document.depends_on.iter().map(dependency::stored).collect(),
         telemetry: telemetry::stored(document.telemetry.as_ref()),
+        jwt,
     };
     let keys =
         Keys { push: document.push_keys.current.clone(), handover: document.handover_keys.current.clone() };

@@ -16,8 +16,8 @@ use shop_release::{
 };
 
 use super::{
-    ANNOTATION_FROM_SPEC, ANNOTATION_KEY_ID, ANNOTATION_SOURCE, ANNOTATION_SOURCE_HASH, COMPONENT_SNAPSHOT,
-    Owner, Parts, Rendered, short_hash,
+    ANNOTATION_FROM_SPEC, ANNOTATION_KEY_ID, ANNOTATION_SOURCE, ANNOTATION_SOURCE_HASH,
+    ANNOTATION_TOKEN_KEYS, COMPONENT_SNAPSHOT, Owner, Parts, Rendered, short_hash, token_keys_name,
 };
 
 /// `spec.strategy.type` of a Deployment that has the pods of one template only.
@@ -199,17 +199,32 @@ pub fn account(owner: &Owner) -> Rendered {
     )
 }
 
-/// The Secret with one MAC key, under its id.
-pub fn keys(owner: &Owner, id: &str, key: &[u8]) -> Rendered {
+/// Keys for tokens, as they lie beside the MAC key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenKeys {
+    /// Hash of the content that they were copied from.
+    pub hash: String,
+    /// The JWK Set.
+    pub set: Vec<u8>,
+}
+
+/// The Secret with one MAC key, under its id, and with keys for tokens.
+pub fn keys(owner: &Owner, id: &str, key: &[u8], tokens: Option<&TokenKeys>) -> Rendered {
     let mut annotations = Map::new();
     annotations.insert(ANNOTATION_KEY_ID.to_owned(), id.into());
+    let mut data = Map::new();
+    data.insert(id.to_owned(), STANDARD.encode(key).into());
+    if let Some(tokens) = tokens {
+        annotations.insert(ANNOTATION_TOKEN_KEYS.to_owned(), tokens.hash.clone().into());
+        data.insert(token_keys_name(&tokens.hash), STANDARD.encode(&tokens.set).into());
+    }
     owner.object(
         ObjectKind::Secret,
         names::sidecar_keys(&owner.service),
         Parts {
             annotations,
             meant: id.to_owned(),
-            content: json!({ "type": "Opaque", "data": { id: STANDARD.encode(key) } }),
+            content: json!({ "type": "Opaque", "data": data }),
             ..Parts::default()
         },
     )

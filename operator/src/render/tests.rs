@@ -3,8 +3,8 @@
 use serde_json::from_value;
 use shop_crds::{ShopServiceSpec, status::Colour};
 use shop_release::{
-    HandOff, Inputs, Match, Mirror, Observed, Role, ServiceKind, SidecarDocument, Source, SourceKind,
-    SourceState, Sticky,
+    HandOff, Inputs, Jwt, JwtKeys, Match, Mirror, Observed, Role, ServiceKind, SidecarDocument, Source,
+    SourceKind, SourceState, Sticky,
 };
 
 use super::*;
@@ -177,6 +177,19 @@ fn spec_limits() -> shop_crds::service::limits::Limits {
 }
 
 #[test]
+fn no_header_is_refused_by_sidecars_that_the_definition_takes() {
+    let rules = shop_crds::definition::rules();
+    let rules: Vec<&str> = rules
+        .iter()
+        .filter(|rule| rule.path == "spec.auth.jwt.headers")
+        .map(|rule| rule.rule.as_str())
+        .collect();
+    for name in shop_contract::RESERVED_HEADERS.iter().chain(&shop_contract::RESERVED_PREFIXES) {
+        assert!(rules.iter().any(|rule| rule.contains(&format!("'{name}'"))), "{name}");
+    }
+}
+
+#[test]
 fn a_document_is_read_back_as_it_was_planned() {
     let planned = SidecarDocument {
         revision: 7,
@@ -229,6 +242,13 @@ fn a_document_is_read_back_as_it_was_planned() {
             access_log: Some(shop_release::AccessLog { enabled: true, share: 100 }),
             routes: vec!["/orders/{id}".into()],
         },
+        jwt: Some(Jwt {
+            issuer: "https://shop.example".into(),
+            audience: "shop".into(),
+            keys: JwtKeys::Secret("4f1c".into()),
+            headers: vec![("tier".into(), "x-user-tier".into())],
+            except: vec![("/products".into(), vec!["GET".into()])],
+        }),
     };
     let keys = Keys { push: "p".into(), handover: "k1".into() };
     let address = |kind: ServiceKind| kind.name("order");

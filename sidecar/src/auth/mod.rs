@@ -67,6 +67,8 @@ pub struct Gate {
     naming: Naming,
     open: Vec<Place>,
     cache: Cache,
+    /// Whether the keys are those of before, because the mounted Secret does not hold the new ones yet.
+    is_waiting: bool,
 }
 
 #[derive(Debug)]
@@ -84,11 +86,20 @@ impl Gate {
         clock: Clock,
     ) -> Result<Option<Arc<Self>>, AuthError> {
         let Some(jwt) = auth.and_then(|auth| auth.jwt.as_ref()) else { return Ok(None) };
-        if let Some(before) = before.filter(|before| before.jwt == *jwt) {
+        if let Some(before) = before.filter(|before| before.jwt == *jwt && !before.is_waiting) {
             return Ok(Some(Arc::clone(before)));
         }
+        let mut is_waiting = false;
         let keys = match &jwt.keys {
-            JwtKeys::Secret(name) => Keys::Fixed(Arc::new(read(folder, name)?)),
+            JwtKeys::Secret(name) => match (read(folder, name), before.map(|before| &before.keys)) {
+                (Ok(keys), _) => Keys::Fixed(Arc::new(keys)),
+                // The kubelet brings the Secret within a minute or so, and no release waits for that.
+                (Err(AuthError::Missing(_)), Some(Keys::Fixed(keys))) => {
+                    is_waiting = true;
+                    Keys::Fixed(Arc::clone(keys))
+                }
+                (Err(error), _) => return Err(error),
+            },
             JwtKeys::Jwks(url) => {
                 let same = before.and_then(|before| before.source()).filter(|source| source.url() == url);
                 Keys::Fetched(same.unwrap_or_else(|| Arc::new(Source::new(url, clock))))
@@ -100,8 +111,14 @@ impl Gate {
             naming: Naming::new(&jwt.headers),
             open: jwt.except.iter().map(Place::new).collect(),
             cache: Cache::default(),
+            is_waiting,
             jwt: jwt.clone(),
         })))
+    }
+
+    /// Whether it goes by keys of before until the mounted Secret holds the new ones.
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 
     fn source(&self) -> Option<Arc<Source>> {

@@ -242,10 +242,18 @@ impl Config {
     fn reload_keys(&self) {
         let _accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(current) = self.current() else { return };
-        if let Ok(keys) = MacKeys::read(&self.keys, &current.document.handover_keys)
-            && !keys.same(&current.keys)
-        {
-            let secrets = (keys, current.auth.clone());
+        let keys = MacKeys::read(&self.keys, &current.document.handover_keys);
+        let keys = keys.ok().filter(|keys| !keys.same(&current.keys));
+        let awaited = || {
+            let gate = current.auth.as_ref().filter(|gate| gate.is_waiting());
+            let auth = current.document.auth.as_ref();
+            let again = Gate::new(auth, &self.keys, Some(gate?), self.telemetry.clock).ok()??;
+            (!again.is_waiting()).then_some(again)
+        };
+        let auth = awaited();
+        if keys.is_some() || auth.is_some() {
+            let keys = keys.unwrap_or_else(|| current.keys.clone());
+            let secrets = (keys, auth.or_else(|| current.auth.clone()));
             self.put(current.document.clone(), secrets, current.endpoints.clone());
         }
     }

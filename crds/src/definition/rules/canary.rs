@@ -77,8 +77,8 @@ fn requests() -> Vec<Rule> {
         ),
         shop(
             "spec.release.canary.sticky",
-            "[has(self.header), has(self.cookie), has(self.client) && self.client].filter(x, x).size() == 1",
-            "write exactly one of header: <name>, cookie: <name> and client: true",
+            "[has(self.header), has(self.cookie), has(self.client) && self.client, has(self.user) && self.user].filter(x, x).size() == 1",
+            "write exactly one of header: <name>, cookie: <name>, client: true and user: true",
         ),
         shop(
             "spec.release.canary.sticky.header",

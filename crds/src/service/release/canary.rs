@@ -138,6 +138,9 @@ pub struct Sticky {
     /// `true`: the caller's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<bool>,
+    /// `true`: the user of the verified token; needs `auth.jwt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<bool>,
 }
 
 /// Copies of requests for the new revision, marked with the header `x-shop-mirror: 1`.

@@ -55,6 +55,10 @@ impl Rehearsal {
                 self.observed.keys = true;
                 (Kind::Write, format!("create {name}"))
             }
+            Write::CopyTokenKeys { hash } => {
+                self.observed.token_keys = Some(hash.clone());
+                (Kind::Write, format!("update {name}"))
+            }
             Write::WriteConfig { document, generation, replaces } => {
                 self.observed.configs.retain(|one| one.revision != document.revision);
                 self.observed.configs.push(SidecarConfig {

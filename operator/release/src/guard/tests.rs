@@ -116,6 +116,7 @@ fn hand(revision: i64, to: Option<i64>) -> Write {
         limits: None,
         depends_on: Vec::new(),
         telemetry: crate::Telemetry::default(),
+        jwt: None,
     };
     Write::WriteConfig { document: Box::new(document), generation: 1, replaces: Some(version()) }
 }

@@ -58,7 +58,8 @@ impl Watch {
             | Write::CreateRestart { .. }
             | Write::CreateSnapshot { .. }
             | Write::CreateAccount
-            | Write::CreateKeys => Self::Revisions,
+            | Write::CreateKeys
+            | Write::CopyTokenKeys { .. } => Self::Revisions,
             Write::WriteConfig { .. } => Self::Configs,
             Write::WriteDeployment { .. } => Self::Deployments,
             Write::WriteService { .. } => Self::Services,

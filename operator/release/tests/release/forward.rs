@@ -4,7 +4,7 @@ use shop_crds::{
     Reason,
     status::{Phase, RevisionResult},
 };
-use shop_release::{ServiceKind, Source, SourceKind, SourceState};
+use shop_release::{JwtKeys, ServiceKind, Source, SourceKind, SourceState};
 
 use crate::{
     running, switched, twice,
@@ -59,6 +59,43 @@ fn inputs_settle_before_a_revision_is_cut() {
     world.run_until(60, |world| world.stable() && world.active() == 2);
     assert_eq!(world.status.revisions[1].image, "good-4");
     assert_eq!(world.status.last_revision, 2);
+}
+
+#[test]
+fn keys_for_tokens_come_before_documents_name_them() {
+    let mut world = running(2);
+    let secret = |hash: &str| Source {
+        kind: SourceKind::Secret,
+        name: "token-keys".into(),
+        state: SourceState::Found { hash: hash.into(), bytes: 100 },
+    };
+    let asked = |world: &World| {
+        let document = world.observed.configs.last().unwrap().document.clone().unwrap();
+        document.jwt.map(|jwt| jwt.keys)
+    };
+    world.apply(|spec| {
+        let auth = r#"{"jwt": {"issuer": "a", "audience": "b", "secretRef": {"name": "token-keys"}}}"#;
+        spec.auth = Some(serde_json::from_str(auth).unwrap());
+    });
+    world.observed.sources = vec![Source { state: SourceState::Missing, ..secret("") }];
+    world.run(2);
+    assert_eq!((asked(&world), world.blocked()), (None, Some(Reason::ConfigMissing)));
+    for hash in ["1", "2"] {
+        world.observed.sources = vec![secret(hash)];
+        world.run(5);
+        assert_eq!(asked(&world), Some(JwtKeys::Secret(hash.into())));
+        assert_eq!(world.observed.token_keys.as_deref(), Some(hash));
+    }
+    world.observed.sources = vec![Source { state: SourceState::Missing, ..secret("") }];
+    world.run(5);
+    assert_eq!(asked(&world), Some(JwtKeys::Secret("2".into())), "nobody is let in because a Secret is gone");
+    world.apply(|spec| {
+        let auth = r#"{"jwt": {"issuer": "a", "audience": "b", "jwks": "http://user/keys"}}"#;
+        spec.auth = Some(serde_json::from_str(auth).unwrap());
+    });
+    world.run(5);
+    assert_eq!(asked(&world), Some(JwtKeys::Jwks("http://user/keys".into())));
+    assert_eq!(world.status.last_revision, 1, "tokens are no part of a revision");
 }
 
 #[test]

@@ -87,6 +87,7 @@ impl World {
             }
             Write::CreateAccount => self.observed.account = true,
             Write::CreateKeys => self.observed.keys = true,
+            Write::CopyTokenKeys { hash } => self.observed.token_keys = Some(hash.clone()),
             Write::WriteConfig { document, generation, replaces } => {
                 let at = self.observed.configs.iter().position(|one| one.revision == document.revision);
                 let found = at.map(|at| &self.observed.configs[at]);
