@@ -88,6 +88,8 @@ pub mod reasons {
     pub const DEPENDENCY_UNREACHABLE: &str = "dependency-unreachable";
     /// A dependency closed the connection before it answered.
     pub const DEPENDENCY_RESET: &str = "dependency-reset";
+    /// A dependency answered 502, 503 or 504, and its fallback is answered instead.
+    pub const DEPENDENCY_FAILED: &str = "dependency-failed";
     /// More requests at once than `limits.concurrency` lets in and wait.
     pub const QUEUE_FULL: &str = "queue-full";
     /// By the time that others take, the request could not have been answered before its deadline.
@@ -99,7 +101,7 @@ pub mod reasons {
     /// A body of more than `limits.maxBodyBytes`.
     pub const BODY_TOO_LARGE: &str = "body-too-large";
     /// All of them, for metrics that want a closed label set.
-    pub const ALL: [&str; 25] = [
+    pub const ALL: [&str; 26] = [
         DRAINING,
         APP_UNREACHABLE,
         APP_RESET,
@@ -120,6 +122,7 @@ pub mod reasons {
         DEADLINE,
         DEPENDENCY_UNREACHABLE,
         DEPENDENCY_RESET,
+        DEPENDENCY_FAILED,
         QUEUE_FULL,
         WOULD_MISS_DEADLINE,
         DEADLINE_EXCEEDED,

@@ -47,6 +47,13 @@ fn grpc_status(status: StatusCode, reason: &'static str) -> &'static str {
     }
 }
 
+/// Says why there is no answer where the caller of gRPC looks for it: in the head of an answer without messages.
+pub(crate) fn tell_grpc(headers: &mut HeaderMap, status: StatusCode, reason: &'static str) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(status, reason)));
+    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(reason));
+}
+
 /// Which revisions had to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -247,10 +254,7 @@ impl Flight {
         let headers = response.headers_mut();
         headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(reason));
         if is_grpc {
-            // Its caller looks for the status of a call, and finds it in the head of an answer without messages.
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(status, reason)));
-            headers.insert(GRPC_MESSAGE, HeaderValue::from_static(reason));
+            tell_grpc(headers, status, reason);
         } else {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
             *response.status_mut() = status;

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+pub(crate) use answer::tell_grpc;
+
 use crate::config::Config;
 use crate::drain::DrainControl;
 use crate::telemetry::Telemetry;

@@ -11,6 +11,7 @@ use shop_contract::headers::REASON;
 use super::flight::{Flight, Refusal};
 use super::last_good::{self, Good};
 use crate::http1::{BodyError, Incoming};
+use crate::inbound::tell_grpc;
 use crate::upstream::Lease;
 
 /// The body of an answer: passed on as it comes, never collected but for a copy of what may be wanted again.
@@ -46,7 +47,9 @@ impl AnswerBody {
 
     /// What is answered here.
     pub(super) fn own(body: Bytes, flight: Option<Flight>) -> Self {
-        Self { inner: Inner::Own(Some(body)), lease: None, flight, keep: None }
+        // Without a body the head is all there is: trailers of gRPC are looked for there.
+        let body = Some(body).filter(|body| !body.is_empty());
+        Self { inner: Inner::Own(body), lease: None, flight, keep: None }
     }
 
     /// Nothing.
@@ -130,13 +133,19 @@ impl Drop for AnswerBody {
 }
 
 /// An answer of the sidecar itself.
-pub(super) fn refuse(refusal: Refusal, flight: Option<Flight>) -> Response<AnswerBody> {
-    let body = Bytes::from_static(refusal.reason.as_bytes());
+pub(super) fn refuse(refusal: Refusal, flight: Option<Flight>, is_grpc: bool) -> Response<AnswerBody> {
+    let body = if is_grpc { Bytes::new() } else { Bytes::from_static(refusal.reason.as_bytes()) };
     let mut response = Response::new(AnswerBody::own(body, flight));
-    *response.status_mut() = refusal.status;
+    if !is_grpc {
+        *response.status_mut() = refusal.status;
+    }
     let fields = response.headers_mut();
     fields.insert(HeaderName::from_static(REASON), HeaderValue::from_static(refusal.reason));
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if is_grpc {
+        tell_grpc(fields, refusal.status, refusal.reason);
+    } else {
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
     if let Some(after) = refusal.retry_after {
         // Rounded up: who comes back too soon is refused again.
         fields.insert(

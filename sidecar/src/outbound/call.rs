@@ -23,7 +23,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Pods that are tried for a request that did not leave, beside its retries.
 const UNSENT: u32 = 3;
 /// Words of another sidecar that say that its app never saw the request.
-const UNPROCESSED: [&str; 3] = [reasons::APP_UNREACHABLE, reasons::DRAINING, reasons::TOO_MANY_CONNECTIONS];
+const UNPROCESSED: [&str; 4] =
+    [reasons::APP_UNREACHABLE, reasons::DRAINING, reasons::TOO_MANY_CONNECTIONS, reasons::QUEUE_FULL];
 
 /// A call under way.
 pub(super) struct Call<'a> {
@@ -32,6 +33,8 @@ pub(super) struct Call<'a> {
     pub(super) wire: Wire,
     /// When an answer is worth nothing any more, on the sidecar's clock.
     pub(super) deadline: Duration,
+    /// Whether that is less than the dependency's own timeout.
+    pub(super) is_inherited: bool,
 }
 
 /// What comes after a try.
@@ -96,7 +99,7 @@ impl Call<'_> {
                 };
                 if self.fits(pause) { Next::Again(outbound, pause) } else { Next::Done(Err(TOO_LATE)) }
             }
-            Tried::Lost(failure @ (Failure::Caller | Failure::Slow)) => Next::Done(Err(of(failure))),
+            Tried::Lost(failure) if is_callers(failure) => Next::Done(Err(of(failure))),
             Tried::Lost(failure) => {
                 self.repeat(state, retry::pause(state.retried, rand::random()), of(failure))
             }
@@ -173,7 +176,9 @@ impl Call<'_> {
             sent = endpoint.upstream.send(outbound, self.wire) => sent,
             () = endpoint.dies(clock) => Err(Unanswered { failure: Failure::Reset, unsent: None }),
             () = tokio::time::sleep_until(clock.instant(until)) => {
-                endpoint.upstream.failed(clock.now());
+                if until < self.deadline || !self.is_inherited {
+                    endpoint.upstream.failed(clock.now());
+                }
                 return Tried::Slow;
             }
         };
@@ -186,9 +191,7 @@ impl Call<'_> {
                 }
                 Tried::Answered(Box::new(answered))
             }
-            Err(Unanswered { failure: failure @ (Failure::Caller | Failure::Slow), .. }) => {
-                Tried::Lost(failure)
-            }
+            Err(Unanswered { failure, .. }) if is_callers(failure) => Tried::Lost(failure),
             Err(Unanswered { failure, unsent }) => {
                 endpoint.upstream.failed(clock.now());
                 unsent.map_or(Tried::Lost(failure), Tried::Unsent)
@@ -199,9 +202,7 @@ impl Call<'_> {
     /// Whether another sidecar answered in place of an app that never saw the request.
     fn is_unprocessed(&self, answered: &Answered) -> bool {
         let reason = answered.response.headers().get(headers::REASON).and_then(|reason| reason.to_str().ok());
-        answered.response.status() == StatusCode::SERVICE_UNAVAILABLE
-            && self.dependency.is_of_shop()
-            && reason.is_some_and(|reason| UNPROCESSED.contains(&reason))
+        self.dependency.is_of_shop() && reason.is_some_and(|reason| UNPROCESSED.contains(&reason))
     }
 
     /// How long to wait before a request that was answered like this is sent once more; `None`: that is the answer.
@@ -211,7 +212,7 @@ impl Call<'_> {
             response.status(),
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
         );
-        if !gateway || !(state.is_safe || self.is_unprocessed(answered)) {
+        if !(gateway && state.is_safe || self.is_unprocessed(answered)) {
             return None;
         }
         let pause = retry::pause(state.retried, rand::random());
@@ -270,6 +271,11 @@ pub(super) const UNREACHABLE: Refusal = Refusal {
     reason: reasons::DEPENDENCY_UNREACHABLE,
     retry_after: None,
 };
+
+/// Whether it is the app's own affair, and no pod's.
+fn is_callers(failure: Failure) -> bool {
+    matches!(failure, Failure::Caller | Failure::Slow | Failure::TooLarge)
+}
 
 /// What the app is told of a failure.
 pub(super) fn of(failure: Failure) -> Refusal {

@@ -114,6 +114,12 @@ impl Flight {
         }
     }
 
+    /// Nobody waits for the answer any more: that says nothing about the dependency.
+    pub(super) fn given_up(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        self.tell(Outcome::Unknown);
+    }
+
     /// The answer broke off.
     pub(super) fn broke_off(&mut self) {
         self.tell(Outcome::Bad);

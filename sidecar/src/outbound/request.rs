@@ -59,7 +59,7 @@ pub(super) async fn answer(
 /// An answer of the sidecar itself that belongs to no call.
 pub(super) fn own(door: &Door, refusal: Refusal) -> Response<AnswerBody> {
     door.telemetry.metrics.answered_by_itself(refusal.reason);
-    refuse(refusal, None)
+    refuse(refusal, None, false)
 }
 
 /// Whom the request is for: an authority in the request line wins over `Host` (RFC 9112 section 3.2.2).
@@ -126,6 +126,29 @@ fn prepare(
     Prepared { outbound: Outbound { request, host, interim: None }, wire, is_grpc }
 }
 
+/// What decides about another answer than the dependency's.
+struct Asked {
+    path: String,
+    is_get: bool,
+    is_grpc: bool,
+    /// Whether the answer may be one that others got.
+    may_keep: bool,
+}
+
+impl Asked {
+    fn of(dependency: &Dependency, outbound: &Outbound, is_grpc: bool) -> Self {
+        let request = &outbound.request;
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let fallback = dependency.rules.fallback.as_ref();
+        Self {
+            is_get: matches!(*request.method(), Method::GET | Method::HEAD),
+            is_grpc,
+            may_keep: last_good::is_for_all(fallback, request.method(), &path, request.headers()),
+            path,
+        }
+    }
+}
+
 async fn to_dependency(
     door: &Arc<Door>,
     all: &Dependencies,
@@ -136,24 +159,29 @@ async fn to_dependency(
 ) -> Response<AnswerBody> {
     let Prepared { mut outbound, wire, is_grpc } = prepared;
     let telemetry = &door.telemetry;
-    let path = outbound.request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let is_get = matches!(*outbound.request.method(), Method::GET | Method::HEAD);
-    let fallback = dependency.rules.fallback.as_ref();
-    let (method, fields) = (outbound.request.method(), outbound.request.headers());
-    let may_keep = last_good::is_for_all(fallback, method, &path, fields);
+    let asked = Asked::of(dependency, &outbound, is_grpc);
     let mut flight = match Flight::begin(dependency, telemetry, is_grpc) {
         Ok(flight) => flight,
-        Err(refusal) => return instead(door, dependency, &path, is_get, may_keep, refusal, None),
+        Err(refusal) => return instead(door, dependency, &asked, refusal, None),
     };
-    let deadline = inherit(door, all, dependency, &mut outbound);
+    let (deadline, is_inherited) = inherit(door, all, dependency, &mut outbound);
     flight.trace = if traced { trace::of_call(outbound.request.headers()) } else { None };
     if flight.trace.is_some() && dependency.is_of_shop() {
         trace::ask(outbound.request.headers_mut());
     }
-    let call = Call { dependency, telemetry, wire, deadline };
+    let call = Call { dependency, telemetry, wire, deadline, is_inherited };
     let Answered { mut response, lease, upgraded } = match call.run(outbound).await {
         Ok(answered) => answered,
-        Err(refusal) => return instead(door, dependency, &path, is_get, may_keep, refusal, Some(flight)),
+        Err(refusal) => {
+            // Whoever has no patience says nothing about the dependency, and neither does a caller that went away.
+            let says_nothing = is_inherited && refusal.status == StatusCode::GATEWAY_TIMEOUT;
+            if says_nothing || !refusal.status.is_server_error() {
+                flight.given_up(refusal.status);
+            } else {
+                flight.answered(refusal.status, &http::HeaderMap::new());
+            }
+            return instead(door, dependency, &asked, refusal, Some(flight));
+        }
     };
     flight.answered(response.status(), response.headers());
     flight.note_mark(response.headers_mut());
@@ -165,20 +193,33 @@ async fn to_dependency(
     headers::strip_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::default();
     let failed = matches!(response.status().as_u16(), 502..=504);
-    if failed && let Some(answer) = fallback_answer(door, dependency, &path, is_get, may_keep) {
+    if failed && let Some(mut answer) = fallback_answer(door, dependency, &asked) {
+        let reason = reasons::DEPENDENCY_FAILED;
+        telemetry.metrics.answered_by_itself(reason);
+        answer.headers_mut().insert(REASON, HeaderValue::from_static(reason));
         return answer.map(|body| AnswerBody::own(body, Some(flight)));
     }
     let length = http_body::Body::size_hint(response.body()).exact();
-    let keep = (may_keep && last_good::is_good(response.status(), response.headers(), length)).then(|| {
-        let good =
-            Good { fields: response.headers().clone(), body: bytes::Bytes::new(), at: telemetry.clock.now() };
-        Keep { path, good, read: BytesMut::new() }
-    });
+    let keep =
+        (asked.may_keep && last_good::is_good(response.status(), response.headers(), length)).then(|| {
+            let good = Good {
+                fields: response.headers().clone(),
+                body: bytes::Bytes::new(),
+                at: telemetry.clock.now(),
+            };
+            Keep { path: asked.path, good, read: BytesMut::new() }
+        });
     response.map(|body| AnswerBody::stream(body, lease, Some(flight), keep))
 }
 
-/// Gives a call what the request has that it is made for, and says until when its answer is worth something.
-fn inherit(door: &Door, all: &Dependencies, dependency: &Dependency, outbound: &mut Outbound) -> Duration {
+/// Gives a call what the request has that it is made for. Says until when its answer is worth something, and whether that is less
+/// than the dependency's own timeout.
+fn inherit(
+    door: &Door,
+    all: &Dependencies,
+    dependency: &Dependency,
+    outbound: &mut Outbound,
+) -> (Duration, bool) {
     let now = door.telemetry.clock.now();
     let fields = outbound.request.headers_mut();
     let own = context::left(fields).map(|left| now + left);
@@ -195,55 +236,44 @@ fn inherit(door: &Door, all: &Dependencies, dependency: &Dependency, outbound: &
         }
         headers::request_id(fields);
     }
-    [own, inherited].into_iter().flatten().fold(longest, Duration::min)
+    let given = [own, inherited].into_iter().flatten().min().filter(|given| *given < longest);
+    (given.unwrap_or(longest), given.is_some())
 }
 
 /// What the app gets in place of an answer.
 fn instead(
     door: &Door,
     dependency: &Dependency,
-    path: &str,
-    is_get: bool,
-    may_keep: bool,
+    asked: &Asked,
     refusal: Refusal,
     flight: Option<Flight>,
 ) -> Response<AnswerBody> {
     door.telemetry.metrics.answered_by_itself(refusal.reason);
-    let fields = http::HeaderMap::new();
-    let mut flight = flight;
-    if let Some(flight) = &mut flight {
-        flight.answered(refusal.status, &fields);
-    }
     tracing::debug!(dependency = dependency.rules.name, reason = refusal.reason, "call not answered");
-    match fallback_answer(door, dependency, path, is_get, may_keep) {
+    match fallback_answer(door, dependency, asked) {
         Some(answer) => {
             let mut answer = answer.map(|body| AnswerBody::own(body, flight));
             answer.headers_mut().insert(REASON, HeaderValue::from_static(refusal.reason));
             answer
         }
-        None => refuse(refusal, flight),
+        None => refuse(refusal, flight, asked.is_grpc),
     }
 }
 
 /// The answer for when there is none, if the dependency has one for this.
-fn fallback_answer(
-    door: &Door,
-    dependency: &Dependency,
-    path: &str,
-    is_get: bool,
-    may_keep: bool,
-) -> Option<Response<bytes::Bytes>> {
+fn fallback_answer(door: &Door, dependency: &Dependency, asked: &Asked) -> Option<Response<bytes::Bytes>> {
     match dependency.rules.fallback.as_ref()? {
-        Fallback::Answer { status, content_type, body } if is_get => {
+        Fallback::Answer { status, content_type, body } if asked.is_get => {
             let mut response = Response::new(bytes::Bytes::from(body.clone()));
             *response.status_mut() = StatusCode::from_u16(*status).ok()?;
             let kind = HeaderValue::try_from(content_type.as_str()).ok()?;
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
             Some(response)
         }
-        Fallback::LastGood { max_age_ms, .. } if may_keep => {
+        Fallback::LastGood { max_age_ms, .. } if asked.may_keep => {
             let now = door.telemetry.clock.now();
-            let good = dependency.shared.last_good.get(path, Duration::from_millis(*max_age_ms), now)?;
+            let good =
+                dependency.shared.last_good.get(&asked.path, Duration::from_millis(*max_age_ms), now)?;
             let mut response = Response::new(good.body);
             *response.headers_mut() = good.fields;
             let age = now.saturating_sub(good.at).as_secs();

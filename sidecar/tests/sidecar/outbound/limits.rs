@@ -59,12 +59,17 @@ async fn the_circuit_opens_and_closes() {
         CircuitBreaker { requests: 4, error_percent: 50, window_ms: 10_000, open_ms: 300, trials: 2 };
     let guarded = Dependency { circuit_breaker: Some(breaker), ..Dependency::new("inventory") };
     let app = caller(&dns, vec![guarded]).await;
+    // Who has no patience says nothing about the dependency.
+    for _ in 0..6 {
+        assert_eq!(reason(&get(&app, "inventory", "/wait", "x-shop-deadline-ms: 5\r\n").await), "deadline");
+    }
+    let before = pod.seen();
     bad.store(true, Ordering::SeqCst);
     for _ in 0..4 {
         assert_eq!(get(&app, "inventory", "/", "").await.status, 500, "an answer of the app is passed on");
     }
     let answer = get(&app, "inventory", "/", "").await;
-    assert_eq!((answer.status, reason(&answer), pod.seen()), (503, "circuit-open", 4));
+    assert_eq!((answer.status, reason(&answer), pod.seen()), (503, "circuit-open", before + 4));
     assert_eq!(answer.headers["retry-after"], "1");
     assert!(app.metrics().await.contains("shop_sidecar_dependency_circuit_open{dependency=\"inventory\"} 1"));
     bad.store(false, Ordering::SeqCst);

@@ -56,9 +56,19 @@ async fn a_dependency_has_many_names_and_two_doors() {
         (response.status(), &response.headers()["x-version"]),
         (StatusCode::OK, &"HTTP/2.0".parse().expect("v"))
     );
+    // Of gRPC it is told in the way of gRPC.
+    drop(pod);
+    let mut call = request("POST", "http://inventory/shop.Inventory/Get");
+    call.headers_mut().insert("content-type", "application/grpc".parse().expect("value"));
+    let response = client.send(call).await;
+    assert_eq!(
+        (response.status(), &response.headers()["grpc-status"]),
+        (StatusCode::OK, &"14".parse().expect("v"))
+    );
+    assert_eq!(response.headers()["x-shop-reason"], "dependency-unreachable");
     let stats = app.stats().await;
     let calls = stats.dependencies.first().expect("one");
-    assert_eq!((calls.name.as_str(), calls.calls >= 6, calls.failures), ("inventory", true, 0));
+    assert_eq!((calls.name.as_str(), calls.calls >= 6, calls.failures), ("inventory", true, 1));
 }
 
 #[tokio::test]
