@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     ops::Range,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{
@@ -28,6 +29,8 @@ use list::{Edit, MUTATIONS, Mutation};
 const STEPS: &str = "1500000";
 /// Mutations that each invariant must have at least.
 const LEAST: usize = 3;
+/// Folder of the copy of this crate.
+const COPY: &str = "release-with-mutations";
 
 fn here() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -109,22 +112,43 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// A workspace of its own with the copy as its only member, the same versions and the same profile: so that dependencies that are
-/// built already are used as they are.
-fn manifest() -> String {
-    let text = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
-    let root: String = text.replace("path = \"", &format!("path = \"{}/", workspace().display()));
-    let (start, rest) = root.split_once("members = [").expect("the workspace has members");
-    let (_, rest) = rest.split_once("]\n").unwrap();
-    let own = fs::read_to_string(here().join("Cargo.toml")).unwrap();
-    format!("{own}\n{start}{rest}")
+/// A link to what is in the workspace.
+fn link(original: &Path, copy: &Path) {
+    // One that is left from an earlier run, or what was there before it, goes.
+    match copy.symlink_metadata() {
+        Ok(found) if found.is_symlink() && fs::read_link(copy).unwrap() == original => return,
+        Ok(found) if found.is_dir() => fs::remove_dir_all(copy).unwrap(),
+        Ok(_) => fs::remove_file(copy).unwrap(),
+        Err(_) => {}
+    }
+    symlink(original, copy).unwrap();
 }
 
-/// Writes the copy; returns its folder. Below the workspace it is built with the workspace's `.cargo/config.toml`.
+/// Links to everything in a folder of the workspace but `without`, which is there in its own right.
+fn link_all(original: &Path, copy: &Path, without: &[&str]) {
+    fs::create_dir_all(copy).unwrap();
+    for entry in fs::read_dir(original).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if !without.contains(&name.as_str()) && !name.starts_with('.') {
+            link(&entry.path(), &copy.join(name));
+        }
+    }
+}
+
+/// Makes the copy; returns its folder. It is the whole workspace, of links but for this crate: what cargo selects decides with which
+/// features dependencies are built, and with the same members those that are built already are used as they are. Below the
+/// workspace it has the workspace's `.cargo/config.toml` too.
 fn copy() -> PathBuf {
-    let folder = workspace().join("target/mutations");
-    write(&folder.join("Cargo.toml"), &manifest());
-    write(&folder.join("Cargo.lock"), &fs::read_to_string(workspace().join("Cargo.lock")).unwrap());
+    let (original, root) = (workspace(), workspace().join("target/mutations"));
+    link_all(&original, &root, &["operator", "target", "Cargo.toml", "Cargo.lock"]);
+    link_all(&original.join("operator"), &root.join("operator"), &["release"]);
+    // In another place than the original: what is built of a crate is named after its place in the workspace.
+    let folder = root.join("operator").join(COPY);
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        let text = fs::read_to_string(original.join(file)).unwrap();
+        write(&root.join(file), &text.replace("\"operator/release\"", &format!("\"operator/{COPY}\"")));
+    }
+    write(&folder.join("Cargo.toml"), &fs::read_to_string(here().join("Cargo.toml")).unwrap());
     for (name, text) in sources(&here().join("src"), "") {
         let mut text = with_choices(&name, text);
         if name == "lib.rs" {
@@ -137,7 +161,7 @@ fn copy() -> PathBuf {
             write(&folder.join("tests").join(part).join(name), &text);
         }
     }
-    folder
+    root
 }
 
 /// Which mutation is chosen: read once, from the environment.
