@@ -90,11 +90,15 @@ pub(crate) fn size(view: &View<'_>, release: &ReleaseState) -> i32 {
     asked.max(weight).of(full).max(now.min(full)).max(full.min(1))
 }
 
-/// What the active revision's sidecars hand over now, as far as they have been told.
+/// What the active revision's sidecars have been told to hand over to the candidate.
+fn told<'a>(view: &View<'a>, release: &ReleaseState) -> Option<&'a HandOff> {
+    let hand_off = view.config(release.from?)?.document.as_ref()?.hand_off.as_ref();
+    hand_off.filter(|hand_off| hand_off.to_revision == release.to)
+}
+
+/// The share in it.
 fn handed(view: &View<'_>, release: &ReleaseState) -> i64 {
-    let config = release.from.and_then(|from| view.config(from));
-    let hand_off = config.and_then(|config| config.document.as_ref()?.hand_off.as_ref());
-    hand_off.filter(|hand_off| hand_off.to_revision == release.to).map_or(0, |one| i64::from(one.share))
+    told(view, release).map_or(0, |hand_off| i64::from(hand_off.share))
 }
 
 /// Whether the candidate has the pods for this share of the requests.
@@ -113,15 +117,27 @@ pub(crate) fn lost(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> bo
     weight > 0 && ready < least(view, weight) && !capable(view, draft, release, weight)
 }
 
-/// What the active revision's sidecars shall hand over in `Shifting`. A share rises only while the candidate has the pods for it,
-/// whatever was planned before.
+/// Whether users who were all handed over have been taken back, before the Services were pointed at the candidate: they are
+/// handed over anew, and that is acknowledged anew.
+pub(crate) fn fell_back(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> bool {
+    let there = release.recreate || view.select(&[ServiceKind::Users], release.to);
+    !there && handed(view, release) < WHOLE && lack(view, draft, release).is_some()
+}
+
+/// What the active revision's sidecars shall hand over before the Services are pointed. A share rises only while the candidate
+/// has the pods for it, whatever was planned before, and is given to somebody who knows what he is. It falls to nothing while the
+/// candidate has no pods at all.
 pub(crate) fn hand_off(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<HandOff> {
-    if adopt::alone(release) {
+    if adopt::alone(release) || !view.takes(&draft.status, release.to) {
+        return None;
+    }
+    let known = handoff::known(view, &draft.status, release.to);
+    if !known && told(view, release).is_none() {
         return None;
     }
     let now = handed(view, release);
     let weight = release.weight.unwrap_or(now);
-    let stays = release.paused.is_some() || !capable(view, draft, release, weight);
+    let stays = release.paused.is_some() || !known || !capable(view, draft, release, weight);
     let weight = if weight > now && stays { now } else { weight };
     let share = parts(weight).per_10_000();
     let plain = HandOff::of(share, release.to, ServiceKind::Preview, true);

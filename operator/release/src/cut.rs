@@ -82,6 +82,13 @@ pub(crate) fn follow(view: &View<'_>, draft: &mut Draft) -> Wish {
     if unchecked(view, draft, &hash) {
         return Wish::None;
     }
+    if comes_back(view, draft, &hash) {
+        draft.status.release = None;
+        draft.status.candidate = None;
+        draft.status.phase = Some(Phase::Stable);
+        begin_wanted(view, draft, &hash);
+        return Wish::Changed;
+    }
     match going {
         None if draft.release().is_none() => begin_wanted(view, draft, &hash),
         Some(release) if release.from.is_none() => begin_wanted(view, draft, &hash),
@@ -97,6 +104,19 @@ pub(crate) fn follow(view: &View<'_>, draft: &mut Draft) -> Wish {
         _ => return Wish::None,
     }
     Wish::Changed
+}
+
+/// Whether the inputs are those of the revision that users have just left, and that still has its pods: what is left to do is to
+/// drain it, and that would take from it what it needs in a moment.
+fn comes_back(view: &View<'_>, draft: &Draft, hash: &str) -> bool {
+    let Some(release) = draft.release().filter(|release| !release.recreate) else { return false };
+    let left = match &release.aborting {
+        None => release.from.filter(|_| release.succeeded.is_some()),
+        Some(abort) => Some(release.to).filter(|_| abort.back_since.is_some()),
+    };
+    let runs = |left: &i64| view.deployment(*left).is_some_and(|deployment| deployment.replicas > 0);
+    let left = left.filter(runs).and_then(|left| revision_state(&draft.status, left));
+    left.is_some_and(|left| left.hash == hash)
 }
 
 /// Whether a revision of these inputs has to wait for the API server's word about its template.

@@ -114,6 +114,10 @@ pub(crate) fn of(view: &View<'_>, draft: &mut Draft) -> Desired {
         .collect();
     desired.revisions.extend(leftovers);
     desired.revisions.iter_mut().for_each(Wanted::without_missing_sidecars);
+    for wanted in &mut desired.revisions {
+        // Who has nobody to take the requests gets none; the way back is the same as that of an abort.
+        wanted.hand_off.take_if(|hand_off| !view.takes(&draft.status, hand_off.to_revision));
+    }
     desired
 }
 
@@ -143,7 +147,7 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
     };
     match draft.phase() {
         Phase::Preparing | Phase::Verifying => {
-            let size = phases::preview_size(view, &draft.status, release);
+            let size = phases::early_size(view, &draft.status, release);
             let preview = Wanted { pushed: false, ..Wanted::new(to, Role::Candidate, size).without_budget() };
             let mirror = canary::mirror(view, release).filter(|_| draft.phase() == Phase::Verifying);
             let old = Wanted { pushed: mirror.is_some(), mirror, ..old };
@@ -155,9 +159,12 @@ fn releasing(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i
             Desired { revisions: vec![grown(), old], services: here(from) }
         }
         Phase::Switching => {
-            let hands = old.handing(to, ServiceKind::Preview, true);
             // Once the users' Service is there, the others follow whatever happens.
             let there = view.select(&[ServiceKind::Users], to);
+            let hands = match canary::hand_off(view, draft, release) {
+                _ if there => old.handing(to, ServiceKind::Preview, true),
+                hand_off => Wanted { hand_off, ..old.pushed() },
+            };
             let may = there
                 || (!release.held
                     && release.paused.is_none()

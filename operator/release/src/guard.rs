@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shop_crds::{Reason, names};
 
 use crate::{
-    canary, recreate,
+    canary, handoff, recreate,
     view::{Draft, View},
     write::{ObjectKind, ServiceKind, Write},
 };
@@ -103,15 +103,15 @@ impl Projection {
                 let (to, share) = (hand_off.to_revision, hand_off.share);
                 let known = self.hands_to.get(&document.revision);
                 let rises = known.is_none_or(|(known, had)| *known != to || *had < share);
-                let any = view.ready(&draft.status, to) > 0
-                    || view.subject.replicas() == 0
-                    || self.selects_users(to);
+                let any = view.takes(&draft.status, to) || self.selects_users(to);
                 let forward = draft.release().filter(|release| {
                     release.to == to && release.aborting.is_none() && hand_off.may_serve_locally
                 });
-                let able =
-                    forward.is_none_or(|release| canary::capable(view, draft, release, i64::from(share)));
-                (rises && (!any || !able || self.emptied(view, to)))
+                let able = forward.is_none_or(|release| {
+                    canary::capable(view, draft, release, i64::from(share))
+                        && handoff::known(view, &draft.status, to)
+                });
+                (!any || rises && (!able || self.emptied(view, to)))
                     .then(|| format!("revision {to} has too few ready pods to hand requests over to"))
             }
             Write::WriteDeployment { revision, replicas, .. } => {

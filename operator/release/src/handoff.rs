@@ -8,7 +8,7 @@ use crate::{
     dependency,
     desired::Wanted,
     document::SidecarDocument,
-    observed::Pod,
+    observed::{Pod, PushFailed},
     telemetry::Telemetry,
     tokens,
     view::{Draft, View, after, revision_state},
@@ -19,6 +19,8 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(1);
 /// The same for a pod that is not ready: nothing waits for it, and it may be on a node that is gone.
 const RETRY_UNREADY: Duration = Duration::from_secs(5);
+/// How long it is tried: by then kubelet has brought the document to the pod as a file, and a pod that gets ready is told anew.
+const TRY_UNREADY: Duration = Duration::from_mins(1);
 
 /// The document that a revision shall have; `None` while its facts are not stored.
 pub(crate) fn document(
@@ -74,6 +76,12 @@ pub(crate) fn acknowledged(view: &View<'_>, _: &ShopServiceStatus, revision: i64
     }
     // Pods with another image take requests too, so that they must acknowledge although they do not count as capacity.
     !view.pods(revision).filter(|pod| pod.ready && !pod.terminating).any(|pod| is_behind(view, pod))
+}
+
+/// Whether some pod of the revision that counts as capacity has acknowledged the document that its ConfigMap holds.
+pub(crate) fn known(view: &View<'_>, status: &ShopServiceStatus, revision: i64) -> bool {
+    let nobody = view.subject.replicas() == 0;
+    nobody || view.ready_pods(status, revision).iter().any(|pod| !is_behind(view, pod))
 }
 
 /// Whether every ready pod of `from` has acknowledged the addresses of all ready pods of `to`.
@@ -143,6 +151,10 @@ pub(crate) fn pushes(
 fn due(view: &View<'_>, draft: &mut Draft, pods: &[&Pod]) -> Vec<PodTarget> {
     let mut targets = Vec::new();
     for pod in pods {
+        let given_up = |failed: &PushFailed| after(failed.since, TRY_UNREADY) <= view.now;
+        if !pod.ready && pod.sidecar.failed.as_ref().is_some_and(given_up) {
+            continue;
+        }
         let Some(ip) = pod.ip else { continue };
         let retry = if pod.ready { RETRY } else { RETRY_UNREADY };
         let failed = pod.sidecar.failed.as_ref().map(|failed| after(failed.at, retry));

@@ -129,6 +129,13 @@ pub(crate) fn preview_size(view: &View<'_>, status: &ShopServiceStatus, release:
     if release.straight { wanted } else { view.release.preview_replicas().min(wanted) }
 }
 
+/// Pods that it has while it is looked at. One that comes back keeps those that it still has: users may get them soon.
+pub(crate) fn early_size(view: &View<'_>, status: &ShopServiceStatus, release: &ReleaseState) -> i32 {
+    let least = preview_size(view, status, release);
+    let own = view.deployment(release.to).filter(|deployment| least > 0 && !deployment.drifted);
+    own.map_or(least, |own| own.replicas.min(view.subject.replicas()).max(least))
+}
+
 fn previewed(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> bool {
     view.ready(&draft.status, release.to) >= nearly_all(preview_size(view, &draft.status, release))
 }
@@ -217,6 +224,10 @@ fn shift(view: &View<'_>, draft: &mut Draft) -> bool {
 }
 
 fn switch(view: &View<'_>, draft: &mut Draft, from: i64, to: i64) -> bool {
+    if draft.release().is_some_and(|release| canary::fell_back(view, draft, release)) {
+        draft.status.phase = Some(Phase::Shifting);
+        return true;
+    }
     let pointed = view.select(&[ServiceKind::Users, ServiceKind::Pods], to);
     if !pointed || !endpoints_show(view, draft, to) {
         return false;

@@ -11,6 +11,7 @@ use shop_crds::{
 use crate::{
     analysis,
     desired::{Desired, Wanted},
+    document::Role,
     handoff, restart, retire, tokens,
     view::{Draft, View, revision_state},
     write::{ObjectKind, ObjectRef, Precondition, ServiceKind, Write},
@@ -213,6 +214,10 @@ fn deployment(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut S
         }
         return;
     };
+    if role == Role::Candidate && replicas > 0 && view.is_doomed(revision) {
+        // Its controller is about to remove these pods, whatever is written now: new ones come when they are gone.
+        return;
+    }
     let restart = restart::template(view, draft, revision);
     let labelled = replicas == 0 && !wanted.told && found.replicas == 0
         || found.role == Some(role) && found.colour == Some(colour);

@@ -91,8 +91,32 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// How many of them there are to count on: none where we scaled the Deployment to zero, however long they are still seen.
     pub(crate) fn ready(&self, status: &ShopServiceStatus, revision: i64) -> i32 {
+        if self.is_emptied(revision) { 0 } else { self.seen_ready(status, revision) }
+    }
+
+    /// Whether the revision was scaled to zero; where somebody else did so it is put back.
+    fn is_emptied(&self, revision: i64) -> bool {
+        self.deployment(revision).is_some_and(|deployment| deployment.replicas == 0 && !deployment.drifted)
+    }
+
+    /// How many of them are seen, and have users.
+    fn seen_ready(&self, status: &ShopServiceStatus, revision: i64) -> i32 {
         i32::try_from(self.ready_pods(status, revision).len()).unwrap_or(i32::MAX)
+    }
+
+    /// Whether the revision was scaled to zero, and its pods have not heard of it yet: another size does not save them any more.
+    pub(crate) fn is_doomed(&self, revision: i64) -> bool {
+        self.is_emptied(revision) && self.pods(revision).any(|pod| !pod.terminating)
+    }
+
+    /// Whether requests can be handed over to the revision: somebody is there to take them, or the users' Service leads there
+    /// anyway.
+    pub(crate) fn takes(&self, status: &ShopServiceStatus, revision: i64) -> bool {
+        self.ready(status, revision) > 0
+            || self.subject.replicas() == 0
+            || self.select(&[ServiceKind::Users], revision)
     }
 
     /// Addresses of the pods that count as capacity.
@@ -120,13 +144,13 @@ impl<'a> View<'a> {
             return true;
         }
         // Never more than the user wants, however many the other one still has.
-        let bound = from.map_or(1, |from| self.ready(status, from) - self.may_miss(from)).min(wanted);
+        let bound = from.map_or(1, |from| self.seen_ready(status, from) - self.may_miss(from)).min(wanted);
         self.ready(status, to) >= bound.max(1)
     }
 
     /// Whether `to` has enough ready pods for the users to go back to it from `from`.
     pub(crate) fn enough_back(&self, status: &ShopServiceStatus, from: i64, to: i64) -> bool {
-        let (left, taken) = (self.ready(status, from), self.ready(status, to));
+        let (left, taken) = (self.seen_ready(status, from), self.ready(status, to));
         let bound = (left - self.may_miss(from)).min(self.subject.replicas());
         taken >= 1 && (taken >= bound || taken > left) || self.subject.replicas() == 0
     }

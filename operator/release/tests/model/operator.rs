@@ -1,17 +1,21 @@
 //! An operator with caches of its own, which show each kind of object as it was at some moment, and a plan that it carries out
 //! write by write while everything else goes on.
 
+mod left;
+
 use std::{collections::BTreeMap, mem};
 
 use jiff::{SignedDuration, Timestamp};
-use shop_crds::{Reason, ShopServiceStatus, status::Phase};
-use shop_release::{ObjectRef, Observed, Question, Refusal, ServiceKind, SidecarView, Subject, Write, plan};
+use shop_crds::{Reason, ShopServiceStatus};
+use shop_release::{ObjectRef, Observed, Question, Refusal, SidecarView, Subject, Write, plan};
+
+use left::{never_emptied, returned, served, users, way_back_is_open};
 
 use crate::{
     outside::Outside,
     world::{
         Dice, World,
-        check::{Holds, Invariant, Sight, holds},
+        check::{Invariant, Sight, holds},
     },
 };
 
@@ -98,7 +102,9 @@ struct Doing {
     version: String,
     writes: std::collections::VecDeque<Write>,
     sight: Sight,
-    /// When everything the caches showed was the present: whether the way back was open.
+    /// Whether everything the caches showed was the present.
+    fresh: bool,
+    /// When that is so: whether the way back was open.
     open: bool,
 }
 
@@ -269,8 +275,9 @@ impl Operator {
         }
         let sight = Sight::new(&self.subject, &self.observed, &self.status, &made.status).at(now);
         let fresh = self.shown.iter().all(|shown| *shown == world.version);
-        let stamped = self.status.leader_epoch == self.epoch && sight.back;
-        let open = fresh && stamped && way_back_is_open(&self.status, &sight, now);
+        let stamped = self.status.leader_epoch == self.epoch;
+        let fresh = fresh && stamped;
+        let open = fresh && sight.back && way_back_is_open(&self.status, &sight, now);
         let reasons = made.events.iter().map(|event| event.reason).collect();
         let nothing = |write: &Write| matches!(write, Write::Ask(question) if self.is_known(question));
         self.idle = made.status == self.status && made.writes.iter().all(nothing);
@@ -287,6 +294,7 @@ impl Operator {
             version: self.subject.resource_version.clone(),
             writes: made.writes.into(),
             sight,
+            fresh,
             open,
         });
         Ok(reasons)
@@ -315,6 +323,7 @@ impl Operator {
         if doing.writes.is_empty() {
             did.whole = true;
             returned(world, &doing)?;
+            served(world, &doing)?;
         } else {
             self.doing = Some(doing);
         }
@@ -448,51 +457,4 @@ impl Operator {
     pub(crate) fn replaced(&self, world: &World, epoch: i64) -> Self {
         Self::new(world, epoch, self.skew)
     }
-}
-
-/// Whether users are to go back, and can.
-fn way_back_is_open(status: &ShopServiceStatus, sight: &Sight, now: Timestamp) -> bool {
-    let Some(release) = &status.release else { return false };
-    let (Some(from), Some(abort)) = (release.from, &release.aborting) else { return false };
-    let patient = abort.since.0 + SignedDuration::from_millis(500) <= now;
-    status.phase == Some(Phase::Aborting)
-        && abort.traffic
-        && patient
-        && sight.wanted > 0
-        && sight.size(from) > 0
-        && sight.enough(release.to, from, true)
-}
-
-/// A plan that was made from the present, with an open way back, and carried out whole, has brought the users back.
-fn returned(world: &World, doing: &Doing) -> Holds {
-    if !doing.open {
-        return Ok(());
-    }
-    let Some(from) = world.status.release.as_ref().and_then(|release| release.from) else { return Ok(()) };
-    let there =
-        |kind| world.observed.services.get(&kind).is_some_and(|one| one.selects == Some(from) || one.drifted);
-    holds(there(ServiceKind::Users) && there(ServiceKind::Pods), Invariant::WayBack, || {
-        format!("users are not back at revision {from} although it is ready: {}", world.describe())
-    })
-}
-
-/// What the users' Service selects, whether that has pods to be, by the Deployment, and whether a stranger says so.
-fn users(world: &World) -> (Option<i64>, bool, bool) {
-    let observed = &world.observed;
-    let service = observed.services.get(&ServiceKind::Users).filter(|one| !one.drifted);
-    let selects = service.and_then(|one| one.selects);
-    let of = |revision| observed.deployments.iter().find(|one| Some(one.revision) == revision);
-    (selects, of(selects).is_some_and(|one| one.replicas > 0), of(selects).is_some_and(|one| one.drifted))
-}
-
-/// A write of ours takes no pods from the users, and sends them to no revision that is scaled to zero.
-fn never_emptied(world: &World, doing: &Doing, before: (Option<i64>, bool)) -> Holds {
-    // What cannot run twice is stopped while it has the users.
-    if world.status.release.as_ref().is_some_and(|release| release.recreate) {
-        return Ok(());
-    }
-    let after = users(world);
-    holds(!before.1 || after.1 || after.2 || doing.sight.wanted == 0, Invariant::InUse, || {
-        format!("users had {before:?}, and now {after:?}: {}", world.describe())
-    })
 }

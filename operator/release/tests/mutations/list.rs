@@ -39,8 +39,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         what: "users move forward with one pod too few",
         edits: &[edit(
             "view.rs",
-            "self.ready(status, from) - self.may_miss(from)",
-            "self.ready(status, from) - self.may_miss(from) - 1",
+            "self.seen_ready(status, from) - self.may_miss(from)",
+            "self.seen_ready(status, from) - self.may_miss(from) - 1",
         )],
     },
     Mutation {
@@ -56,6 +56,25 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         invariant: 1,
         what: "pods of another image count",
         edits: &[edit("view.rs", "*wanted == runs", "*wanted == runs || *wanted != runs")],
+    },
+    Mutation {
+        invariant: 1,
+        what: "a share goes on to whom nobody is left of",
+        edits: &[edit("view.rs", "self.ready(status, revision) > 0", "self.ready(status, revision) >= 0")],
+    },
+    Mutation {
+        invariant: 1,
+        what: "pods that are about to be removed are taken for those that come",
+        edits: &[edit("realise.rs", "view.is_doomed(revision)", "revision < 0 && view.is_doomed(revision)")],
+    },
+    Mutation {
+        invariant: 1,
+        what: "a share is handed to pods that do not know what they are",
+        edits: &[edit(
+            "handoff.rs",
+            "view.ready_pods(status, revision).iter().any(|pod| !is_behind(view, pod))",
+            "view.ready(status, revision) > 0",
+        )],
     },
     // 2: once the stable revision has enough ready pods, abort or rollback ends on it.
     Mutation {
@@ -162,7 +181,25 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
             "!approvals.is_empty()",
         )],
     },
+    Mutation {
+        invariant: 3,
+        what: "a restart for another revision counts",
+        edits: &[edit(
+            "decisions/restart.rs",
+            "active(&draft.status) != Some(revision)",
+            "active(&draft.status).is_none()",
+        )],
+    },
     // 4: nothing in use is scaled down or deleted.
+    Mutation {
+        invariant: 4,
+        what: "a size that a stranger set is kept",
+        edits: &[edit(
+            "desired.rs",
+            "if deployment.drifted { view.subject.replicas() } else { deployment.replicas }",
+            "deployment.replicas",
+        )],
+    },
     Mutation {
         invariant: 4,
         what: "an older leader is not shut out of Deployments",

@@ -192,3 +192,33 @@ fn nothing_is_handed_over_to_a_candidate_without_pods() {
     world.run(2);
     assert_eq!((handed(&world), users(&world)), (None, Some(1)));
 }
+
+/// A manual pause may last for days. Pods of the revision that users have, which are not ready and do not answer, are told for a
+/// minute; then they have the document as a file.
+#[test]
+fn nothing_is_asked_again_and_again_while_people_are_waited_for() {
+    let mut world = running(2);
+    world.release(|release| {
+        release.strategy = shop_crds::service::release::Strategy::Canary;
+        let canary = serde_json::json!({
+            "steps": [{"pause": "manual"}, {"weight": "50%"}], "match": [{"header": {"user-tier": "premium"}}]
+        });
+        release.canary = serde_json::from_value(canary).unwrap();
+    });
+    world.image("good-2");
+    world.run_until(30, |world| world.blocked() == Some(Reason::AwaitingPromotion));
+    world.run(2);
+    let old = world.observed.pods.iter().filter(|pod| pod.revision == 1).map(|pod| pod.uid.clone());
+    world.sick.extend(old.collect::<Vec<_>>());
+    // What they were told is not known any more.
+    world.restart();
+    world.run(90);
+    let (version, plan) = (world.version, world.operate().planned.unwrap());
+    assert_eq!((plan.requeue, world.version), (None, version), "{plan:#?}");
+    world.sick.clear();
+    world.pass(100);
+    world.run_until(5, |world| {
+        let pods = world.observed.pods.iter().filter(|pod| pod.revision == 1);
+        pods.clone().count() == 2 && pods.clone().all(|pod| pod.sidecar.endpoints.is_some())
+    });
+}

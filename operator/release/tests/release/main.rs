@@ -23,6 +23,7 @@ mod paused;
 mod people;
 mod recreate;
 mod restarted;
+mod returned;
 mod stories;
 mod trouble;
 mod world;

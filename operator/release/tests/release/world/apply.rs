@@ -167,9 +167,13 @@ impl World {
                     drifted: false,
                     failure: None,
                 };
+                let lowers = found.is_some_and(|found| *replicas < found.replicas);
                 match at {
                     Some(at) => self.observed.deployments[at] = written,
                     None => self.observed.deployments.push(written),
+                }
+                if lowers {
+                    self.doom(*revision, *replicas);
                 }
             }
             Write::WriteService { service, selects, replaces } => {

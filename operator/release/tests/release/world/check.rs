@@ -2,6 +2,7 @@
 //! same questions.
 
 mod gates;
+mod shares;
 
 use std::{cell::RefCell, collections::BTreeMap, fmt};
 
@@ -78,6 +79,8 @@ pub(crate) struct Sight {
     users: Option<i64>,
     /// Ready pods by revision, those of another image not counted.
     ready: BTreeMap<i64, i32>,
+    /// Those of them that a share can be handed to.
+    takers: BTreeMap<i64, Vec<shares::Taker>>,
     /// `spec.replicas` of Deployments.
     sizes: BTreeMap<i64, i32>,
     decisions: Vec<Decision>,
@@ -107,13 +110,7 @@ impl Sight {
         next: &ShopServiceStatus,
     ) -> Self {
         let mut ready = BTreeMap::new();
-        for pod in observed.pods.iter().filter(|pod| pod.ready && !pod.terminating) {
-            let digest = status.revisions.iter().find(|one| one.number == pod.revision);
-            let digest = digest.and_then(|one| one.digest.as_deref());
-            if digest.is_none_or(|digest| pod.image_id.as_deref().is_none_or(|runs| runs.ends_with(digest))) {
-                *ready.entry(pod.revision).or_default() += 1;
-            }
-        }
+        shares::ready(observed, status).for_each(|pod| *ready.entry(pod.revision).or_default() += 1);
         let mut pods = BTreeMap::new();
         observed.pods.iter().for_each(|pod| *pods.entry(pod.revision).or_default() += 1);
         Self {
@@ -126,6 +123,7 @@ impl Sight {
             replaced: false,
             users: observed.services.get(&ServiceKind::Users).and_then(|one| one.selects),
             ready,
+            takers: shares::takers(observed, status),
             sizes: observed.deployments.iter().map(|one| (one.revision, one.replicas)).collect(),
             decisions: observed.decisions.clone(),
             now: Timestamp::UNIX_EPOCH,
@@ -229,8 +227,26 @@ impl World {
                 format!("revision {} got other inputs", revision.number)
             })?;
         }
+        self.check_restarted(sight, next)?;
         self.check_decided(sight, next)?;
         self.check_gates(sight, next)
+    }
+
+    /// Restarts are counted for the revision that users have, and because somebody decided so.
+    fn check_restarted(&self, sight: &Sight, next: &ShopServiceStatus) -> Holds {
+        let active = next.active.as_ref().map(|active| active.revision);
+        for old in &self.status.revisions {
+            let counted = next.revisions.iter().find(|one| one.number == old.number);
+            if counted.is_none_or(|counted| counted.restarts <= old.restarts) {
+                continue;
+            }
+            let named = |one: &Decision| one.spec.verb == Verb::Restart && one.spec.revision == old.number;
+            let decided = sight.decisions.iter().any(named);
+            holds(decided && active == Some(old.number), Invariant::Fenced, || {
+                format!("revision {} is restarted, and users have {active:?}", old.number)
+            })?;
+        }
+        Ok(())
     }
 
     /// What decisions did in a status that is about to be written.
@@ -379,27 +395,6 @@ impl World {
         });
         holds(own, Invariant::Unmixed, || {
             format!("the document of revision {} says what the revision does not", document.revision)
-        })
-    }
-
-    /// A share of the users' requests rises only where there are pods for it.
-    fn check_share(&self, sight: &Sight, document: &shop_release::SidecarDocument) -> Holds {
-        let forward = |hand_off: &&shop_release::HandOff| hand_off.may_serve_locally && !sight.back;
-        let Some(hand_off) = document.hand_off.as_ref().filter(forward) else { return Ok(()) };
-        let to = hand_off.to_revision;
-        let before = self.observed.configs.iter().find(|one| one.revision == document.revision);
-        let before = before.and_then(|one| one.document.as_ref()?.hand_off.as_ref());
-        let rises = before.is_none_or(|before| before.to_revision != to || before.share < hand_off.share);
-        if !rises || sight.wanted == 0 {
-            return Ok(());
-        }
-        let may_miss = if sight.wanted >= 20 { (sight.wanted + 9) / 10 } else { 1 };
-        let least = (sight.wanted - may_miss).max(1);
-        let (share, takes) = (i32::try_from(hand_off.share).unwrap(), sight.ready(to));
-        let all = share == 10_000 && sight.enough(document.revision, to, false);
-        let enough = takes >= 1 && takes * 10_000 >= share * least;
-        holds(all || enough, Invariant::Enough, || {
-            format!("{share} of 10000 requests for {takes} pods of revision {to}, {} wanted", sight.wanted)
         })
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct World {
     born: BTreeMap<String, Timestamp>,
     /// Pods with a sidecar that does not answer.
     pub(crate) mute: BTreeSet<String>,
+    /// Pods that a scale-down has cost their life: their controller has seen it, and removes them whatever size comes next.
+    pub(crate) doomed: BTreeSet<String>,
     /// Pods that were made unready.
     pub(crate) sick: BTreeSet<String>,
     /// How long a terminating pod takes.
@@ -136,6 +138,7 @@ impl World {
             meanings: BTreeMap::new(),
             born: BTreeMap::new(),
             mute: BTreeSet::new(),
+            doomed: BTreeSet::new(),
             sick: BTreeSet::new(),
             farewell: SignedDuration::from_secs(3),
             linger: 0,

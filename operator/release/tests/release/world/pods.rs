@@ -1,6 +1,9 @@
 //! Kubelets and controllers: Deployments get pods, pods get ready or do not, EndpointSlices follow.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    mem,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use jiff::SignedDuration;
 use shop_release::{Container, Pod, ServiceKind, SidecarView, Traffic};
@@ -15,7 +18,23 @@ impl World {
         self.route();
     }
 
+    /// A Deployment was lowered: its controller chooses at once which pods go, those first that are not ready.
+    pub(crate) fn doom(&mut self, revision: i64, replicas: i32) {
+        let stays =
+            |pod: &&Pod| pod.revision == revision && !pod.terminating && !self.doomed.contains(&pod.uid);
+        let mut living: Vec<&Pod> = self.observed.pods.iter().filter(stays).collect();
+        living.sort_by_key(|pod| pod.ready);
+        let surplus = living.len().saturating_sub(usize::try_from(replicas).unwrap());
+        let chosen: Vec<String> = living.iter().take(surplus).map(|pod| pod.uid.clone()).collect();
+        self.doomed.extend(chosen);
+    }
+
     pub(crate) fn scale_pods(&mut self) {
+        for pod in self.observed.pods.iter_mut().filter(|pod| self.doomed.remove(&pod.uid)) {
+            if !mem::replace(&mut pod.terminating, true) {
+                self.born.insert(pod.uid.clone(), self.now);
+            }
+        }
         for deployment in self.observed.deployments.clone() {
             let revision = deployment.revision;
             let living =
