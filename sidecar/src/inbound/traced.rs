@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::answer::{Flight, GONE, Way};
 use crate::telemetry::access_log::shown_path;
 use crate::telemetry::metrics::Spoken;
-use crate::telemetry::trace::Span;
+use crate::telemetry::trace::{Kind, Span};
 
 impl Flight {
     /// Reads and writes the mark on the head or the trailers of an answer.
@@ -32,6 +32,7 @@ impl Flight {
         let why = self.place.end(rates, &telemetry.traces.chain, self.has_failed(), slow)?;
         let (trace_id, span_id, parent, flags) = self.place.identity()?;
         let span = Span {
+            kind: Kind::Server,
             trace_id,
             span_id,
             parent,
@@ -50,10 +51,7 @@ impl Flight {
             way: self.way_word(),
             why,
         };
-        telemetry.metrics.span_kept(why);
-        if !telemetry.traces.submit(span) {
-            telemetry.metrics.spans_full.inc();
-        }
+        telemetry.keep(span);
         Some(trace_id)
     }
 

@@ -8,7 +8,11 @@ use shop_contract::reasons;
 use shop_flow::breaker::{Outcome, Ticket};
 
 use super::dependency::{Dependency, Place};
+use super::span::CallSpan;
+use crate::config::Snapshot;
 use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::Spoken;
+use crate::upstream::Outbound;
 
 /// Status of a call whose caller went away before an answer began; it is only counted, never sent.
 const GONE: u16 = 499;
@@ -45,8 +49,8 @@ pub(super) struct Flight {
     is_grpc: bool,
     is_upgraded: bool,
     status: u16,
-    /// The trace it belongs to, if spans are made.
-    pub(super) trace: Option<u128>,
+    failed: bool,
+    span: CallSpan,
 }
 
 impl Flight {
@@ -84,7 +88,8 @@ impl Flight {
             is_grpc,
             is_upgraded: false,
             status: GONE,
-            trace: None,
+            failed: false,
+            span: CallSpan::default(),
         })
     }
 
@@ -108,10 +113,19 @@ impl Flight {
     }
 
     /// Reads in the head or the trailers of an answer whether the trace is kept below.
-    pub(super) fn note_mark(&self, fields: &mut HeaderMap) {
-        if let Some(trace) = self.trace {
-            self.telemetry.traces.note(trace, fields);
-        }
+    pub(super) fn note_mark(&mut self, fields: &mut HeaderMap) {
+        self.span.answered(fields, &self.telemetry, self.failed);
+    }
+
+    /// Makes the call a span of its trace, if spans are made.
+    pub(super) fn trace(&mut self, snapshot: &Snapshot, outbound: &mut Outbound) {
+        self.span.begin(snapshot, outbound, self.dependency.is_of_shop());
+    }
+
+    /// There is no answer of the dependency.
+    pub(super) fn refused(&mut self, reason: &'static str) {
+        self.span.reason = Some(reason);
+        self.note_mark(&mut HeaderMap::new());
     }
 
     /// Nobody waits for the answer any more: that says nothing about the dependency.
@@ -131,6 +145,7 @@ impl Flight {
     }
 
     fn tell(&mut self, outcome: Outcome) {
+        self.failed |= outcome == Outcome::Bad;
         let (Some(ticket), Some(rules)) = (self.ticket.take(), &self.dependency.breaker) else { return };
         let now = self.telemetry.clock.now();
         let shared = &self.dependency.shared;
@@ -145,10 +160,14 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         self.tell(Outcome::Unknown);
+        let took = self.telemetry.clock.now().saturating_sub(self.began);
+        let status = Some(self.status).filter(|status| *status != GONE);
+        let spoken = if self.is_grpc { Spoken::Grpc } else { Spoken::Http1 };
+        self.span.end(&self.telemetry, &self.dependency.rules.name, took, status, spoken, self.failed);
         let metrics = &self.dependency.shared.metrics;
         metrics.count(self.status);
         if !self.is_upgraded {
-            metrics.duration.observe(self.telemetry.clock.now().saturating_sub(self.began).as_secs_f64());
+            metrics.duration.observe(took.as_secs_f64());
         }
     }
 }

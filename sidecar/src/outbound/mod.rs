@@ -16,6 +16,7 @@ mod last_good;
 mod names;
 mod request;
 pub(crate) mod resolver;
+mod span;
 mod through;
 mod tunnel;
 

@@ -14,9 +14,9 @@ use super::dependency::{Dependencies, Dependency};
 use super::flight::{Flight, Refusal};
 use super::last_good::{self, Good};
 use super::{Door, through, tunnel};
+use crate::config::Snapshot;
 use crate::http1::Incoming;
 use crate::inbound::headers;
-use crate::telemetry::trace;
 use crate::upstream::{Answered, Body, Outbound, Wire};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(names::REQUEST_ID);
@@ -49,8 +49,7 @@ pub(super) async fn answer(
     if let Some((all, dependency)) = found {
         let host = host_for(dependency, host, port.is_some());
         let prepared = prepare(request, host, protocol.as_ref());
-        let traced = snapshot.observing.rates.is_some();
-        to_dependency(&door, all, dependency, prepared, on_upgrade, traced).await
+        to_dependency(&door, &snapshot, (all, dependency), prepared, on_upgrade).await
     } else {
         through::send(&door, prepare(request, host, protocol.as_ref()), on_upgrade).await
     }
@@ -151,24 +150,23 @@ impl Asked {
 
 async fn to_dependency(
     door: &Arc<Door>,
-    all: &Dependencies,
-    dependency: &Arc<Dependency>,
+    snapshot: &Snapshot,
+    (all, dependency): (&Dependencies, &Arc<Dependency>),
     prepared: Prepared,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
-    traced: bool,
 ) -> Response<AnswerBody> {
     let Prepared { mut outbound, wire, is_grpc } = prepared;
     let telemetry = &door.telemetry;
     let asked = Asked::of(dependency, &outbound, is_grpc);
     let mut flight = match Flight::begin(dependency, telemetry, is_grpc) {
         Ok(flight) => flight,
-        Err(refusal) => return instead(door, dependency, &asked, refusal, None),
+        Err(refusal) => {
+            telemetry.traces.refused(snapshot.observing.rates.as_ref(), outbound.request.headers());
+            return instead(door, dependency, &asked, refusal, None);
+        }
     };
     let (deadline, is_inherited) = inherit(door, all, dependency, &mut outbound);
-    flight.trace = if traced { trace::of_call(outbound.request.headers()) } else { None };
-    if flight.trace.is_some() && dependency.is_of_shop() {
-        trace::ask(outbound.request.headers_mut());
-    }
+    flight.trace(snapshot, &mut outbound);
     let call = Call { dependency, telemetry, wire, deadline, is_inherited };
     let Answered { mut response, lease, upgraded } = match call.run(outbound).await {
         Ok(answered) => answered,
@@ -180,6 +178,7 @@ async fn to_dependency(
             } else {
                 flight.answered(refusal.status, &http::HeaderMap::new());
             }
+            flight.refused(refusal.reason);
             return instead(door, dependency, &asked, refusal, Some(flight));
         }
     };

@@ -36,3 +36,13 @@ pub struct Telemetry {
     /// The clock of durations.
     pub clock: Clock,
 }
+
+impl Telemetry {
+    /// Hands a kept span over to be sent, and counts it.
+    pub fn keep(&self, span: trace::Span) {
+        self.metrics.span_kept(span.why);
+        if !self.traces.submit(span) {
+            self.metrics.spans_full.inc();
+        }
+    }
+}

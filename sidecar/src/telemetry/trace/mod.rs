@@ -16,7 +16,7 @@ use shop_flow::sampling::{Chain, Ending, Rates, Why, is_in};
 use tokio::sync::mpsc;
 
 use self::context::{Context, RANDOM, SAMPLED};
-pub use self::span::Span;
+pub use self::span::{Kind, Span};
 
 const TRACE_NAME: HeaderName = HeaderName::from_static(TRACE);
 const TELL: HeaderValue = HeaderValue::from_static("tell");
@@ -45,18 +45,14 @@ impl Traces {
         self.queue.try_send(span).is_ok()
     }
 
-    /// The head or the trailers of an answer to a call that the app made have come: remembers its trace if a span of it is kept
-    /// below. The mark is not the app's to see.
-    pub fn note(&self, trace_id: u128, answer: &mut HeaderMap) {
-        if take_mark(answer) {
-            self.chain.keep(trace_id);
+    /// A call that the app made was refused: its request's span is kept as that of a failure.
+    pub fn refused(&self, rates: Option<&Rates>, call: &HeaderMap) {
+        if let (Some(rates), Some(context)) = (rates, context::read(call))
+            && is_in(context.trace_id, rates.errors)
+        {
+            self.chain.keep(context.trace_id);
         }
     }
-}
-
-/// The trace that a call of the app belongs to.
-pub fn of_call(fields: &HeaderMap) -> Option<u128> {
-    context::read(fields).map(|context| context.trace_id)
 }
 
 /// Asks whoever gets the request to tell if it keeps a span.
@@ -74,7 +70,7 @@ fn take_mark(fields: &mut HeaderMap) -> bool {
 }
 
 /// A request's place in its trace.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Place {
     came: Option<Context>,
     /// Absent while no spans are made.
@@ -143,6 +139,11 @@ impl Place {
         }
     }
 
+    /// The trace, if it was decided already that its span is kept, and callers cannot know.
+    pub fn told(&self) -> Option<u128> {
+        self.own.as_ref().filter(|own| own.kept.is_some()).map(|own| own.trace_id)
+    }
+
     /// The request has ended: whether its span is kept, and why.
     pub fn end(&self, rates: &Rates, chain: &Chain, failed: bool, slow: bool) -> Option<Why> {
         let own = self.own.as_ref()?;
@@ -183,19 +184,31 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_a_call_keeps_the_request_that_it_was_made_for() {
+    fn a_call_keeps_the_request_that_it_was_made_for() {
         let (traces, _spans) = Traces::new();
-        let (mut place, fields) = asked();
+        let (mut request, mut fields) = asked();
+        let mut call = Place::find(&fields, Some(&RATES));
+        call.pass_on(&mut fields);
         let mut answer = HeaderMap::new();
-        let trace_id = of_call(&fields).expect("a trace");
-        traces.note(trace_id, &mut answer);
-        assert_eq!(place.end(&RATES, &traces.chain, false, false), None);
+        call.mark(&mut answer, &RATES, &traces.chain, false, false);
+        assert_eq!((call.told(), request.end(&RATES, &traces.chain, false, false)), (None, None));
         answer.insert(TRACE_NAME, KEEP);
-        traces.note(trace_id, &mut answer);
-        assert!(answer.is_empty());
-        assert_eq!(place.end(&RATES, &traces.chain, false, false), Some(Why::Chain));
-        place.mark(&mut answer, &RATES, &traces.chain, false, false);
+        call.mark(&mut answer, &RATES, &traces.chain, false, false);
+        assert!(answer.is_empty(), "it is not the app's to see");
+        traces.chain.keep(call.told().expect("kept"));
+        assert_eq!(request.end(&RATES, &traces.chain, false, false), Some(Why::Chain));
+        request.mark(&mut answer, &RATES, &traces.chain, false, false);
         assert_eq!(answer.get(TRACE), Some(&KEEP));
+    }
+
+    #[test]
+    fn a_refused_call_keeps_its_request_too() {
+        let (traces, _spans) = Traces::new();
+        let (request, fields) = asked();
+        traces.refused(Some(&Rates { errors: 0, ..RATES }), &fields);
+        assert_eq!(request.end(&RATES, &traces.chain, false, false), None);
+        traces.refused(Some(&RATES), &fields);
+        assert_eq!(request.end(&RATES, &traces.chain, false, false), Some(Why::Chain));
     }
 
     #[test]

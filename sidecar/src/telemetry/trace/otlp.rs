@@ -66,7 +66,7 @@ pub struct Span {
     /// What is done.
     #[prost(string, tag = "5")]
     pub name: String,
-    /// 2 is a server's.
+    /// 2 is a server's, 3 a client's.
     #[prost(int32, tag = "6")]
     pub kind: i32,
     /// Nanoseconds since 1970.
@@ -126,6 +126,8 @@ pub enum Value {
 
 /// [`Span::kind`] of a server.
 pub const SERVER: i32 = 2;
+/// [`Span::kind`] of a client.
+pub const CLIENT: i32 = 3;
 /// [`Status::code`] of an error.
 pub const ERROR: i32 = 2;
 /// [`Span::flags`]: it is known whether the parent is in another process, and it is.

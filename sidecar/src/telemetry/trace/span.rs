@@ -9,9 +9,20 @@ use shop_flow::sampling::Why;
 use super::{Place, otlp};
 use crate::telemetry::metrics::Spoken;
 
+/// Which end of a request.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// That of the app that answers.
+    Server,
+    /// That of the app that calls this dependency.
+    Client(Arc<str>),
+}
+
 /// A request that has ended.
 #[derive(Debug)]
 pub struct Span {
+    /// Which end of it.
+    pub kind: Kind,
     /// Of the trace.
     pub trace_id: u128,
     /// Its own.
@@ -71,7 +82,10 @@ impl Span {
             span_id: self.span_id.to_be_bytes().to_vec(),
             parent_span_id,
             name,
-            kind: otlp::SERVER,
+            kind: match self.kind {
+                Kind::Server => otlp::SERVER,
+                Kind::Client(_) => otlp::CLIENT,
+            },
             start_time_unix_nano: end.saturating_sub(took),
             end_time_unix_nano: end,
             attributes: self.attributes(method),
@@ -84,11 +98,14 @@ impl Span {
         let mut all = vec![
             otlp::text("http.request.method", method),
             otlp::text("url.scheme", "http"),
-            otlp::text("url.path", self.route.as_deref().unwrap_or(&self.path)),
             otlp::number("shop.revision", self.revision),
             otlp::text("shop.colour", self.colour),
             otlp::text("shop.kept", self.why.as_str()),
         ];
+        all.push(match &self.kind {
+            Kind::Server => otlp::text("url.path", self.route.as_deref().unwrap_or(&self.path)),
+            Kind::Client(dependency) => otlp::text("server.address", &**dependency),
+        });
         all.extend(self.route.as_deref().map(|route| otlp::text("http.route", route)));
         all.extend(self.status.map(|status| otlp::number("http.response.status_code", status.into())));
         all.extend(self.reason.map(|reason| otlp::text("shop.reason", reason)));
@@ -137,6 +154,7 @@ mod tests {
 
     fn span() -> Span {
         Span {
+            kind: Kind::Server,
             trace_id: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c,
             span_id: 0x00f0_67aa_0ba9_02b7,
             parent: Some(0xb7ad_6b71_6920_3331),

@@ -8,6 +8,8 @@ use shop_contract::{Dependency, Otlp};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
+use shop_sidecar::telemetry::trace::otlp::Span;
+
 use super::pods::{self, Dns};
 use super::{knows, outbound};
 use crate::support::client::Http1;
@@ -78,11 +80,18 @@ async fn the_request_is_kept_whose_call_fails() {
         assert_eq!((answer.status, answer.body.as_str()), (200, status));
         assert_eq!(answer.headers.get("x-shop-trace"), None);
     }
-    let spans = collector.spans(2).await;
-    let of = |why: &str| spans.iter().find(|(_, span)| attribute(span, "shop.kept").as_deref() == Some(why));
-    let ((_, cause), (_, root)) = (of("error").expect("the cause"), of("chain").expect("the root"));
-    assert_eq!((&cause.trace_id, &cause.parent_span_id), (&root.trace_id, &root.span_id));
-    assert_eq!(attribute(root, "shop.revision").as_deref(), Some("7"));
+    let spans = collector.spans(3).await;
+    let of = |revision: &str, kind: i32| {
+        let fits =
+            |span: &Span| attribute(span, "shop.revision").as_deref() == Some(revision) && span.kind == kind;
+        spans.iter().map(|(_, span)| span).find(|span| fits(span)).expect("it is kept")
+    };
+    let (cause, call, root) = (of("8", 2), of("7", 3), of("7", 2));
+    assert_eq!((&cause.trace_id, &cause.parent_span_id), (&call.trace_id, &call.span_id));
+    assert_eq!((&call.trace_id, &call.parent_span_id), (&root.trace_id, &root.span_id));
+    assert_eq!(attribute(call, "server.address").as_deref(), Some("inventory"));
+    let kept = [cause, call, root].map(|span| attribute(span, "shop.kept"));
+    assert_eq!(kept.map(Option::unwrap_or_default), ["error", "chain", "chain"]);
     assert_eq!(attribute(root, "http.response.status_code").as_deref(), Some("200"));
     assert!(root.parent_span_id.is_empty() && root.status.is_none());
 }
