@@ -100,14 +100,15 @@ impl Sidecar {
         });
         let resource = export::resource(&settings);
         config.start();
-        let door = Door::new(Arc::clone(&config), Arc::clone(&telemetry), Resolver::new(settings.dns));
+        let resolver = Resolver::new(settings.dns);
+        let door = Door::new(Arc::clone(&config), Arc::clone(&telemetry), resolver.clone());
         let door = Arc::new(door);
         let mut outbound = Outbound::new(Arc::clone(&door), settings.outbound);
         // Before the probe of the admin port lets the app start.
         outbound.apply()?;
         let outbound_asked = settings.outbound.port();
         let tasks = [
-            tokio::spawn(auth::follow(Arc::clone(&config), Arc::clone(&telemetry))),
+            tokio::spawn(auth::follow(Arc::clone(&config), Arc::clone(&telemetry), resolver)),
             tokio::spawn(outbound.follow()),
             tokio::spawn(follow_drain_max(Arc::clone(&config), Arc::clone(&drain))),
             tokio::spawn(watch::follow(Arc::clone(&config), vec![settings.config_dir, settings.keys_dir])),

@@ -1,5 +1,9 @@
 //! One GET for keys: http or https, no redirects, in time, a bounded answer.
 
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,9 +12,12 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
+use tower::Service;
 
 use super::keys::MAX_SET;
+use crate::outbound::resolver::Resolver;
 
 /// From the lookup of the name to the end of the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -18,13 +25,13 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const AGENT: &str = concat!("shop-sidecar/", env!("CARGO_PKG_VERSION"));
 
 /// The body of a 200. Connections are not kept: this happens every ten minutes.
-pub(super) async fn fetch(uri: Uri) -> Result<Bytes, String> {
-    let fetched = tokio::time::timeout(DEADLINE, get(uri)).await;
+pub(super) async fn fetch(uri: Uri, resolver: &Resolver) -> Result<Bytes, String> {
+    let fetched = tokio::time::timeout(DEADLINE, get(uri, Names(resolver.clone()))).await;
     fetched.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())))
 }
 
-async fn get(uri: Uri) -> Result<Bytes, String> {
-    let mut connector = HttpConnector::new();
+async fn get(uri: Uri, names: Names) -> Result<Bytes, String> {
+    let mut connector = HttpConnector::new_with_resolver(names);
     connector.enforce_http(false);
     let mut client = Client::builder(TokioExecutor::new());
     client.pool_max_idle_per_host(0);
@@ -47,6 +54,29 @@ async fn get(uri: Uri) -> Result<Bytes, String> {
     }
     let body = Limited::new(answer.into_body(), MAX_SET).collect().await;
     body.map(http_body_util::Collected::to_bytes).map_err(|error| format!("answer: {error}"))
+}
+
+/// The sidecar's own resolver.
+#[derive(Clone)]
+struct Names(Resolver);
+
+impl Service<Name> for Names {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.0.clone();
+        Box::pin(async move {
+            let found = resolver.addresses(name.as_str()).await;
+            let found = found.ok_or_else(|| io::Error::other("the name has no address"))?;
+            Ok(found.into_iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
+        })
+    }
 }
 
 /// An error with what caused it: that is where the reason is.

@@ -27,7 +27,7 @@ use decide::{Bad, Rules};
 use keys::{Family, KeySet};
 use open::Place;
 use source::Source;
-pub use source::follow;
+pub(crate) use source::follow;
 use user::Naming;
 pub use user::{UserId, Verified};
 

@@ -12,6 +12,7 @@ use super::keys::{Family, KeySet};
 use super::schedule::Schedule;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::outbound::resolver::Resolver;
 use crate::telemetry::Telemetry;
 
 /// How long a request waits for keys that are being fetched.
@@ -65,7 +66,7 @@ impl Source {
     }
 
     /// Waits until a fetch is due, and fetches.
-    async fn turn(&self, telemetry: &Telemetry) {
+    async fn turn(&self, telemetry: &Telemetry, resolver: &Resolver) {
         loop {
             let due = self.schedule(|schedule| schedule.due());
             if due <= self.clock.now() {
@@ -78,7 +79,7 @@ impl Source {
         }
         self.schedule(|schedule| schedule.begin(self.clock.now()));
         let fetched = match self.url.parse::<Uri>() {
-            Ok(uri) => fetch::fetch(uri).await,
+            Ok(uri) => fetch::fetch(uri, resolver).await,
             Err(_) => Err("it is no URL".to_owned()),
         };
         let read =
@@ -106,13 +107,13 @@ impl Source {
 }
 
 /// Fetches the keys that the document in use names, again and again; never returns.
-pub async fn follow(config: Arc<Config>, telemetry: Arc<Telemetry>) {
+pub(crate) async fn follow(config: Arc<Config>, telemetry: Arc<Telemetry>, resolver: Resolver) {
     let mut changes = config.subscribe();
     loop {
         let source = config.current().and_then(|snapshot| snapshot.auth.as_ref()?.source());
         let fetching = async {
             match &source {
-                Some(source) => source.turn(&telemetry).await,
+                Some(source) => source.turn(&telemetry, &resolver).await,
                 None => std::future::pending().await,
             }
         };

@@ -67,7 +67,7 @@ impl Resolver {
     }
 
     /// Addresses of a host; `None` if there are none, or nobody can tell now.
-    pub(super) async fn addresses(&self, host: &str) -> Option<Vec<IpAddr>> {
+    pub(crate) async fn addresses(&self, host: &str) -> Option<Vec<IpAddr>> {
         if let Ok(address) = host.parse() {
             return Some(vec![address]);
         }
