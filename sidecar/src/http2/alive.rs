@@ -33,8 +33,14 @@ impl Alive {
         Self { pings, ticks, unanswered: false, idle_since: None }
     }
 
-    /// Ready when it is time to look at the connection. `is_busy`: it has streams; `ping`: whether to ask the other side.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>, is_busy: bool, ping: bool) -> Poll<State> {
+    /// Ready when it is time to look at the connection. `is_busy`: whether it has streams, asked only then;
+    /// `ping_idle`: whether to ask for signs of life without one too.
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        is_busy: impl FnOnce() -> bool,
+        ping_idle: bool,
+    ) -> Poll<State> {
         if let Some(pings) = self.pings.as_mut().filter(|_| self.unanswered)
             && pings.poll_pong(context).is_ready()
         {
@@ -48,7 +54,8 @@ impl Alive {
         if self.unanswered {
             return Poll::Ready(State::Dead);
         }
-        if let Some(pings) = self.pings.as_mut().filter(|_| ping) {
+        let is_busy = is_busy();
+        if let Some(pings) = self.pings.as_mut().filter(|_| is_busy || ping_idle) {
             self.unanswered =
                 pings.send_ping(Ping::opaque()).is_ok() && pings.poll_pong(context).is_pending();
         }

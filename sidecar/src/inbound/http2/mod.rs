@@ -139,8 +139,7 @@ fn poll_connection(
         Poll::Ready(_) => return Poll::Ready(Event::Ended),
         Poll::Pending => {}
     }
-    let is_busy = connection.has_streams();
-    match alive.poll(context, is_busy, true) {
+    match alive.poll(context, || connection.has_streams(), true) {
         Poll::Ready(State::Dead) => Poll::Ready(Event::Abandon(Reason::NO_ERROR)),
         Poll::Ready(State::Idle(time)) if time >= IDLE_CONNECTION && !leaving => Poll::Ready(Event::Leave),
         Poll::Ready(State::Idle(_)) | Poll::Pending => Poll::Pending,

@@ -46,8 +46,10 @@ pub(super) async fn serve(
     } else if stream.is_end_stream() {
         (Incoming::Empty, None)
     } else {
-        let patience =
-            if is_grpc { Patience::endless() } else { Patience::until(&pace::BODY, answered.clone()) };
+        // Who waits for a 100 is not slow.
+        let waits = head.headers.contains_key(header::EXPECT);
+        let limits = if waits { &pace::ANSWER } else { &pace::BODY };
+        let patience = if is_grpc { Patience::endless() } else { Patience::until(limits, answered.clone()) };
         (Incoming::Http2(Received::new(stream, &head.headers, patience)), None)
     };
     let interim = Interim::default();

@@ -92,8 +92,7 @@ async fn drive(mut connection: Connection<TcpStream, Bytes>, use_: Arc<Use>) {
         if Pin::new(&mut connection).poll(context).is_ready() {
             return Poll::Ready(());
         }
-        let is_busy = use_.streams.load(Ordering::SeqCst) > 0;
-        match alive.poll(context, is_busy, is_busy) {
+        match alive.poll(context, || use_.streams.load(Ordering::SeqCst) > 0, false) {
             Poll::Ready(State::Dead) => Poll::Ready(()),
             Poll::Ready(State::Idle(time)) if time >= LONGEST_IDLE => {
                 use_.closed.store(true, Ordering::SeqCst);

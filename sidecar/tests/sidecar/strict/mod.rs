@@ -4,6 +4,7 @@
 //! sidecar, which must have seen the same request.
 
 mod answers;
+mod pipelined;
 mod requests;
 mod smuggling;
 
