@@ -198,17 +198,18 @@ async fn to_dependency(
         answer.headers_mut().insert(REASON, HeaderValue::from_static(reason));
         return answer.map(|body| AnswerBody::own(body, Some(flight)));
     }
-    let length = http_body::Body::size_hint(response.body()).exact();
-    let keep =
-        (asked.may_keep && last_good::is_good(response.status(), response.headers(), length)).then(|| {
-            let good = Good {
-                fields: response.headers().clone(),
-                body: bytes::Bytes::new(),
-                at: telemetry.clock.now(),
-            };
-            Keep { path: asked.path, good, read: BytesMut::new() }
-        });
+    let keep = keep(asked, &response, telemetry.clock.now());
     response.map(|body| AnswerBody::stream(body, lease, Some(flight), keep))
+}
+
+/// Begins a copy of an answer that may be wanted again.
+fn keep(asked: Asked, response: &Response<Incoming>, now: Duration) -> Option<Keep> {
+    let length = http_body::Body::size_hint(response.body()).exact();
+    let is_good = asked.may_keep && last_good::is_good(response.status(), response.headers(), length);
+    is_good.then(|| {
+        let good = Good { fields: response.headers().clone(), body: bytes::Bytes::new(), at: now };
+        Keep { path: asked.path, good, read: BytesMut::new() }
+    })
 }
 
 /// Gives a call what the request has that it is made for. Says until when its answer is worth something, and whether that is less
