@@ -268,7 +268,7 @@ fn the_container_is_told_where_it_calls_what_it_depends_on() {
     let env = |given: Value| {
         let mut spec = spec();
         spec.env = serde_json::from_value(given).unwrap();
-        spec.config = Vec::new();
+        (spec.config, spec.env_from) = (Vec::new(), Vec::new());
         spec.depends_on = serde_json::from_value(
             json!([{"name": "support-chat"}, {"name": "inventory", "localPort": 7001}]),
         )
