@@ -65,6 +65,14 @@ impl MacKeys {
         Ok(Self { current: (names.current.clone(), current), accepted, fingerprint })
     }
 
+    /// A secret of all pods of the service for another purpose; another one when the key in use changes.
+    pub fn derive(&self, purpose: &str) -> [u8; 16] {
+        let mac = hmac::sign(&self.current.1, purpose.as_bytes());
+        let mut secret = [0; 16];
+        secret.iter_mut().zip(mac.as_ref()).for_each(|(to, from)| *to = *from);
+        secret
+    }
+
     /// Whether both hold the same keys under the same ids.
     pub fn same(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint

@@ -25,6 +25,68 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub priority: Vec<Priority>,
+    /// How often callers may ask, else 429 with `Retry-After`, `RateLimit` and `RateLimit-Policy`. A request must be within all
+    /// rules that fit it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub rate: Vec<Rate>,
+    /// How users are told apart where no token says who they are. Anybody can write a header: let a gateway do so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserKey>,
+    /// Ranges of addresses that neither `rate` nor `deny` is for, as in `10.0.0.0/8`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 43)))]
+    pub allow: Vec<String>,
+    /// Ranges of addresses that are answered 403.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 43)))]
+    pub deny: Vec<String>,
+}
+
+/// How often callers may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rate {
+    /// What has this many requests of its own: each `ip` (of IPv6 each /64), each `user` (requests without one are not counted),
+    /// or the `route`, all requests that fit together.
+    pub per: Per,
+    /// So many in a window.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests: i32,
+    /// How long the window is. It slides: never more in any span of this length.
+    pub window: Span,
+    /// Makes it a token bucket: so many at once, and then at the pace of `requests` in `window`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: Option<i32>,
+    /// Who asks more often is refused for this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<Span>,
+    /// Which requests count; all unless said.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    #[schemars(rename = "match")]
+    pub matches: Option<RouteMatch>,
+}
+
+/// What has a limit of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Per {
+    /// Each address.
+    Ip,
+    /// Each user.
+    User,
+    /// All requests that fit, together.
+    Route,
+}
+
+/// What users are told apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserKey {
+    /// The value of this header field.
+    #[schemars(length(min = 1, max = 128))]
+    pub header: String,
 }
 
 /// How many requests a pod's app works on at once.

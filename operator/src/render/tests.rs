@@ -172,6 +172,14 @@ fn spec_limits() -> shop_crds::service::limits::Limits {
             { "match": { "path": "/orders", "method": "POST" }, "class": "high" },
             { "match": { "path": "/search" }, "class": "low" },
         ],
+        "rate": [
+            { "per": "ip", "requests": 100, "window": "1m" },
+            { "per": "user", "requests": 60, "window": "1m", "suspend": "5m" },
+            { "per": "route", "requests": 100, "window": "1s", "burst": 20, "match": { "path": "/orders" } },
+        ],
+        "user": { "header": "x-user-id" },
+        "allow": ["10.0.0.0/8"],
+        "deny": ["192.0.2.0/24"],
     }))
     .unwrap()
 }

@@ -245,6 +245,9 @@ pub enum InvalidDocument {
     /// What is no range of addresses.
     #[error("trustedHops: {0}")]
     TrustedHop(#[from] NotANetwork),
+    /// What is no range of addresses.
+    #[error("{0}: {1}")]
+    Network(&'static str, NotANetwork),
     /// A name or method that no request can have.
     #[error("{0} must be 1 to {1} letters, digits or any of !#$%&'*+-.^_`|~")]
     Token(&'static str, usize),

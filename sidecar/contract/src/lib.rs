@@ -26,7 +26,7 @@ pub use document::{
     App, Colour, Document, Endpoints, HandoverKeys, Identity, InvalidDocument, MAX_TRUSTED_HOPS, Protocol,
     PublicKeys, Readiness, Role, SCHEMA,
 };
-pub use limits::{Concurrency, Limits, MAX_RULES, Priority, PriorityClass, RouteMatch};
+pub use limits::{Concurrency, Limits, MAX_RULES, Per, Priority, PriorityClass, Rate, RouteMatch, UserKey};
 pub use names::{env, headers, paths, ports, reasons};
 pub use network::{Network, NotANetwork};
 pub use push::{Acknowledgement, Push, SIGNATURE_HEADER, document_hash};

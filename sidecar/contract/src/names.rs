@@ -100,8 +100,14 @@ pub mod reasons {
     pub const REQUEST_TIMEOUT: &str = "request-timeout";
     /// A body of more than `limits.maxBodyBytes`.
     pub const BODY_TOO_LARGE: &str = "body-too-large";
+    /// More requests than `limits.rate` allows.
+    pub const RATE_LIMITED: &str = "rate-limited";
+    /// So many more that nothing is let in for a while.
+    pub const SUSPENDED: &str = "suspended";
+    /// The address is one of `limits.deny`.
+    pub const ADDRESS_DENIED: &str = "address-denied";
     /// All of them, for metrics that want a closed label set.
-    pub const ALL: [&str; 26] = [
+    pub const ALL: [&str; 29] = [
         DRAINING,
         APP_UNREACHABLE,
         APP_RESET,
@@ -128,6 +134,9 @@ pub mod reasons {
         DEADLINE_EXCEEDED,
         REQUEST_TIMEOUT,
         BODY_TOO_LARGE,
+        RATE_LIMITED,
+        SUSPENDED,
+        ADDRESS_DENIED,
     ];
 }
 

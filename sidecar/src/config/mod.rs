@@ -292,6 +292,7 @@ impl Config {
             before.and_then(|before| before.dependencies.as_ref()),
         );
         self.telemetry.metrics.generation.set(document.generation);
+        let limits = Limits::new(document.limits.as_ref(), &keys, 1, &self.limited);
         let snapshot = Snapshot {
             hash: document_hash(&document),
             service: document.identity.service.as_str().into(),
@@ -302,7 +303,7 @@ impl Config {
             trusted_hops: document.trusted_hops.iter().filter_map(|hop| hop.parse().ok()).collect(),
             auth,
             dependencies,
-            limits: Limits::new(document.limits.as_ref(), &self.limited),
+            limits,
             observing: Observing::new(&document, before.map(|before| &before.observing), &self.telemetry),
             metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
             document,

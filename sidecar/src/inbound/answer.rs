@@ -17,7 +17,7 @@ use crate::auth::Denied;
 use crate::config::Snapshot;
 use crate::handover::Purpose;
 use crate::http1::{BodyError, Incoming};
-use crate::limits::{Asked, Permit};
+use crate::limits::Permit;
 use crate::outbound::context::Kept;
 use crate::telemetry::access_log::{Line, shown_path};
 use crate::telemetry::metrics::Spoken;
@@ -137,9 +137,9 @@ impl Flight {
         }
     }
 
-    /// What limits look at.
-    pub(super) fn asked(&self) -> Asked {
-        Asked { spoken: self.spoken, began: self.began }
+    /// When the request's head came.
+    pub(super) fn began(&self) -> Duration {
+        self.began
     }
 
     /// Another revision handed the request over.
@@ -228,6 +228,9 @@ impl Flight {
                     | reasons::TOKEN_INVALID
                     | reasons::TOKEN_EXPIRED
                     | reasons::BODY_TOO_LARGE
+                    | reasons::RATE_LIMITED
+                    | reasons::SUSPENDED
+                    | reasons::ADDRESS_DENIED
             )
         );
         if senseless || self.status == GONE {

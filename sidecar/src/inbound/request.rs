@@ -16,7 +16,7 @@ use crate::auth;
 use crate::config::Snapshot;
 use crate::handover::{self, Behalf, Purpose};
 use crate::http1::{Incoming, Interim};
-use crate::limits::Refusal;
+use crate::limits::{Asked, Refusal};
 use crate::telemetry::metrics::Spoken;
 use crate::telemetry::trace;
 use crate::upstream::{Answered, Body, Failure, Outbound, Unanswered, Wire};
@@ -163,22 +163,29 @@ async fn pass_on(
     let local_wire =
         if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
     let far_wire = if is_http2 && caller.upgrade.is_none() { Wire::Http2 } else { Wire::Http1 };
-    let deadline = match snapshot.limits.check(&mut outbound.request, flight.asked()) {
-        Ok(deadline) => deadline,
+    let was_handed_over = from.is_some();
+    let asked = Asked {
+        client: behalf.client,
+        user: behalf.user_id().map(auth::UserId::as_str),
+        was_handed_over,
+        spoken: flight.spoken,
+        began: flight.began(),
+    };
+    let admission = match snapshot.limits.check(&mut outbound.request, asked) {
+        Ok(admission) => admission,
         Err(refusal) => return turn_away(flight, &refusal),
     };
-    let was_handed_over = from.is_some();
     let hand_over = !was_handed_over
         && snapshot.hand_off.as_ref().is_some_and(|route| {
             route.choice.takes(outbound.request.headers(), behalf.client, behalf.user_id())
         });
     if !hand_over {
-        match snapshot.limits.enter(&outbound.request, deadline).await {
+        match snapshot.limits.enter(&outbound.request, &admission).await {
             Ok(permit) => flight.permit = permit,
             Err(refusal) => return turn_away(flight, &refusal),
         }
     }
-    deadline.pass_on(outbound.request.headers_mut(), proxy.telemetry.clock);
+    admission.pass_on(outbound.request.headers_mut(), proxy.telemetry.clock);
     if !hand_over && !was_handed_over {
         mirror(proxy, snapshot, &mut outbound, far_wire, behalf, flight.spoken);
     }
@@ -190,7 +197,7 @@ async fn pass_on(
             snapshot.local.send(outbound, local_wire).await
         }
     };
-    let sent = match deadline.wait(proxy.telemetry.clock, sent).await {
+    let sent = match admission.wait(proxy.telemetry.clock, sent).await {
         Ok(sent) => sent,
         Err(refusal) => return turn_away(flight, &refusal),
     };
@@ -206,6 +213,7 @@ async fn pass_on(
                 return Answer { response: response.map(|_| AnswerBody::none()), tunnel };
             }
             headers::strip_hop_by_hop(response.headers_mut());
+            admission.tell(response.headers_mut());
             let received = response.version();
             headers::add_via(response.headers_mut(), received);
             *response.version_mut() = Version::default();

@@ -22,7 +22,7 @@ const GRPC_DIGITS: usize = 8;
 
 /// Until when a request must be answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Deadline {
+pub(super) struct Deadline {
     /// On the clock; `None`: it may take for ever.
     at: Option<Duration>,
     /// It is the service's own, not the sender's.
@@ -33,7 +33,7 @@ pub struct Deadline {
 
 impl Deadline {
     /// The earliest of what the sender says and what the service allows.
-    pub(super) fn of(fields: &HeaderMap, asked: Asked, timeout: Option<Duration>) -> Self {
+    pub(super) fn of(fields: &HeaderMap, asked: Asked<'_>, timeout: Option<Duration>) -> Self {
         let field = fields.get(DEADLINE).and_then(|value| millis(value.as_bytes()));
         let is_grpc = asked.spoken == Spoken::Grpc;
         let grpc = if is_grpc { fields.get(GRPC_TIMEOUT) } else { None };
@@ -55,7 +55,7 @@ impl Deadline {
     }
 
     /// Tells the next hop how long the request may still take.
-    pub fn pass_on(&self, fields: &mut HeaderMap, clock: Clock) {
+    pub(super) fn pass_on(&self, fields: &mut HeaderMap, clock: Clock) {
         let Some(at) = self.at else { return };
         // Rounded up: the app is not told that there is no time at all.
         let left = at.saturating_sub(clock.now()).as_micros().div_ceil(1_000).max(1);
@@ -73,7 +73,7 @@ impl Deadline {
     }
 
     /// Waits for an answer, as long as there is time.
-    pub async fn wait<T>(&self, clock: Clock, answer: impl Future<Output = T>) -> Result<T, Refusal> {
+    pub(super) async fn wait<T>(&self, clock: Clock, answer: impl Future<Output = T>) -> Result<T, Refusal> {
         let mut answer = pin!(answer);
         match self.at {
             None => Ok(answer.await),
@@ -125,8 +125,9 @@ mod tests {
         all.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
     }
 
-    fn asked(spoken: Spoken) -> Asked {
-        Asked { spoken, began: Duration::from_secs(10) }
+    fn asked(spoken: Spoken) -> Asked<'static> {
+        let client = std::net::Ipv4Addr::LOCALHOST.into();
+        Asked { client, user: None, was_handed_over: false, spoken, began: Duration::from_secs(10) }
     }
 
     fn deadline(all: &[(HeaderName, &'static str)], spoken: Spoken, timeout: Option<u64>) -> Option<u128> {
@@ -169,7 +170,7 @@ mod tests {
         let clock = Clock::start();
         let began = clock.now();
         let told = fields(&[(DEADLINE, "60000"), (GRPC_TIMEOUT, "50S")]);
-        let deadline = Deadline::of(&told, Asked { spoken: Spoken::Grpc, began }, None);
+        let deadline = Deadline::of(&told, Asked { began, ..asked(Spoken::Grpc) }, None);
         let mut passed = told.clone();
         deadline.pass_on(&mut passed, clock);
         let left = |name: &HeaderName| passed.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");

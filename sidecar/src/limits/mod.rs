@@ -1,12 +1,15 @@
-//! What is let in: how large, how long, how much at once.
+//! What is let in: how often, how large, how long, how much at once.
 //!
 //! Everything is resolved when a document is accepted. What is not limited costs a branch; what counts on over documents
 //! (requests under way, waiters) is in [`Shared`].
 
 mod concurrency;
 mod deadline;
+pub mod keys;
+mod rate;
 mod route;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +20,19 @@ use shop_flow::limit::gate::{Class, Why};
 
 pub use concurrency::Permit;
 use concurrency::Places;
-pub use deadline::Deadline;
+use deadline::Deadline;
+use keys::Keys;
+use rate::{Rates, Told};
 use route::Route;
 
+use crate::clock::Clock;
+use crate::handover::MacKeys;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Spoken;
 use crate::upstream::Body;
 
+/// What the limiter's own secret is derived for.
+const LIMITER: &str = "shop-limiter";
 /// How long who found the queue full should at least stay away.
 const RETRY_AT_LEAST: Duration = Duration::from_secs(1);
 
@@ -31,12 +40,18 @@ const RETRY_AT_LEAST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Shared {
     places: Arc<Places>,
+    keys: Arc<Keys>,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Shared {
     /// Nothing under way.
     pub fn new(telemetry: &Arc<Telemetry>) -> Self {
-        Self { places: Arc::new(Places::new(Arc::clone(telemetry))) }
+        Self {
+            places: Arc::new(Places::new(Arc::clone(telemetry))),
+            keys: Arc::new(Keys::new(Arc::clone(telemetry))),
+            telemetry: Arc::clone(telemetry),
+        }
     }
 }
 
@@ -47,6 +62,8 @@ pub struct Limits {
     timeout: Option<Duration>,
     max_body: Option<u64>,
     priority: Vec<(Route, Class)>,
+    /// `None`: nobody asks too often.
+    rates: Option<Rates>,
 }
 
 /// Why a request is not let in, and what its sender is told.
@@ -57,11 +74,25 @@ pub struct Refusal {
     /// One of [`reasons`].
     pub reason: &'static str,
     retry_after: Option<Duration>,
+    rate: Option<Told>,
+}
+
+/// That a request may come, and on which terms.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    deadline: Deadline,
+    told: Option<Told>,
 }
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct Asked<'a> {
+    /// Its address.
+    pub client: IpAddr,
+    /// The user, if it is verified.
+    pub user: Option<&'a str>,
+    /// Another revision has let it in.
+    pub was_handed_over: bool,
     /// What it speaks.
     pub spoken: Spoken,
     /// When its head came.
@@ -70,7 +101,13 @@ pub struct Asked {
 
 impl Limits {
     /// Of a document; `None`: nothing is limited.
-    pub fn new(limits: Option<&shop_contract::Limits>, shared: &Shared) -> Self {
+    /// `pods` share what is limited.
+    pub fn new(
+        limits: Option<&shop_contract::Limits>,
+        secrets: &MacKeys,
+        pods: u32,
+        shared: &Shared,
+    ) -> Self {
         let none = shop_contract::Limits::default();
         let limits = limits.unwrap_or(&none);
         let places = limits.concurrency.map(|concurrency| {
@@ -91,11 +128,16 @@ impl Limits {
                 .iter()
                 .map(|rule| (Route::new(&rule.matches), class(rule.class)))
                 .collect(),
+            rates: Rates::new(limits, &secrets.derive(LIMITER), pods, &shared.keys, &shared.telemetry),
         }
     }
 
-    /// Checks what can be told from a request's head; says until when it must be answered.
-    pub fn check(&self, request: &mut Request<Body>, asked: Asked) -> Result<Deadline, Refusal> {
+    /// Checks what can be told from a request's head.
+    pub fn check(&self, request: &mut Request<Body>, asked: Asked<'_>) -> Result<Admission, Refusal> {
+        let told = match &self.rates {
+            Some(rates) if !asked.was_handed_over => rates.check(request, &asked)?,
+            _ => None,
+        };
         // A stream has as many messages as it wants; each is bounded by the app.
         if let Some(max) = self.max_body.filter(|_| asked.spoken != Spoken::Grpc) {
             if request.body().size_hint().lower() > max {
@@ -103,14 +145,14 @@ impl Limits {
             }
             request.body_mut().bound(max);
         }
-        Ok(Deadline::of(request.headers(), asked, self.timeout))
+        Ok(Admission { deadline: Deadline::of(request.headers(), asked, self.timeout), told })
     }
 
     /// Waits for a place. `None`: places are not limited.
     pub async fn enter(
         &self,
         request: &Request<Body>,
-        deadline: Deadline,
+        admission: &Admission,
     ) -> Result<Option<Permit>, Refusal> {
         let Some(places) = &self.places else { return Ok(None) };
         if let Some(permit) = places.try_enter() {
@@ -118,7 +160,7 @@ impl Limits {
         }
         let class = self.class(request);
         // Waiting is rare, and what it needs is not carried along by every request.
-        match Box::pin(places.wait(class, deadline.at())).await {
+        match Box::pin(places.wait(class, admission.deadline.at())).await {
             Ok(permit) => Ok(Some(permit)),
             Err(Why::QueueFull) => Err(Refusal {
                 retry_after: Some(places.retry_after().max(RETRY_AT_LEAST)),
@@ -137,15 +179,37 @@ impl Limits {
     }
 }
 
+impl Admission {
+    /// Tells the next hop how long the request may still take.
+    pub fn pass_on(&self, fields: &mut HeaderMap, clock: Clock) {
+        self.deadline.pass_on(fields, clock);
+    }
+
+    /// Waits for an answer, as long as there is time.
+    pub async fn wait<T>(&self, clock: Clock, answer: impl Future<Output = T>) -> Result<T, Refusal> {
+        self.deadline.wait(clock, answer).await
+    }
+
+    /// Puts what the caller should know into the answer's fields.
+    pub fn tell(&self, fields: &mut HeaderMap) {
+        if let Some(told) = &self.told {
+            told.tell(fields);
+        }
+    }
+}
+
 impl Refusal {
     fn new(status: StatusCode, reason: &'static str) -> Self {
-        Self { status, reason, retry_after: None }
+        Self { status, reason, retry_after: None, rate: None }
     }
 
     /// Puts what the sender should know into the answer's fields.
     pub fn tell(&self, fields: &mut HeaderMap) {
         if let Some(wait) = self.retry_after {
             fields.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if let Some(told) = &self.rate {
+            told.tell(fields);
         }
     }
 }

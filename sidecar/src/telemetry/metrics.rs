@@ -6,7 +6,7 @@ use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder, core::Collector,
 };
-use shop_contract::{Document, reasons};
+use shop_contract::{Document, Per, reasons};
 use shop_flow::sampling::Why;
 
 use super::dependencies::{DependencyMetrics, Families};
@@ -136,6 +136,13 @@ pub struct Metrics {
     not_mirrored: Vec<IntCounter>,
     /// See [`table::MIRROR_TAKEN`].
     pub mirror_taken: IntCounter,
+    rate_limited: Vec<IntCounter>,
+    /// See [`table::SUSPENSIONS`].
+    pub suspensions: IntCounter,
+    /// See [`table::LIMITER_KEYS`].
+    pub limiter_keys: IntGauge,
+    /// See [`table::LIMITER_FORGOTTEN`].
+    pub limiter_forgotten: IntCounter,
     /// See [`table::WAITING`].
     pub waiting: IntGauge,
     /// See [`table::QUEUE_WAIT`].
@@ -205,6 +212,7 @@ impl Metrics {
         };
         let spans = counters(&registry, table::SPANS)?;
         let spans_dropped = counters(&registry, table::SPANS_DROPPED)?;
+        let rate_limited = counters(&registry, table::RATE_LIMITED)?;
         Ok(Self {
             dependencies: Families::new(&registry)?,
             requests: counting(table::REQUESTS)?,
@@ -238,6 +246,13 @@ impl Metrics {
                 .map(|cause| not_mirrored.with_label_values(&[cause.as_str()]))
                 .collect(),
             mirror_taken: counter(&registry, table::MIRROR_TAKEN)?,
+            rate_limited: Per::ALL
+                .iter()
+                .map(|per| rate_limited.with_label_values(&[per.as_str()]))
+                .collect(),
+            suspensions: counter(&registry, table::SUSPENSIONS)?,
+            limiter_keys: gauge(&registry, table::LIMITER_KEYS)?,
+            limiter_forgotten: counter(&registry, table::LIMITER_FORGOTTEN)?,
             waiting: gauge(&registry, table::WAITING)?,
             queue_wait: register(
                 &registry,
@@ -318,6 +333,13 @@ impl Metrics {
     /// Counts an answer of the sidecar itself; `reason` is one of [`reasons::ALL`].
     pub fn answered_by_itself(&self, reason: &str) {
         if let Some((_, counter)) = self.self_answered.iter().find(|(known, _)| *known == reason) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a request that came too often.
+    pub fn rate_limited(&self, per: Per) {
+        if let Some(counter) = self.rate_limited.get(per as usize) {
             counter.inc();
         }
     }

@@ -176,6 +176,34 @@ pub const SELF_ANSWERED: Metric = metric(
     &["reason"],
     "Requests that the sidecar itself answered, by the word in x-shop-reason",
 );
+/// Requests that came too often.
+pub const RATE_LIMITED: Metric = metric(
+    "shop_sidecar_rate_limited_total",
+    Kind::Counter,
+    &["per"],
+    "Requests that were refused because an address (`ip`), a `user` or a `route` had too many, suspended ones included",
+);
+/// Suspensions.
+pub const SUSPENSIONS: Metric = metric(
+    "shop_sidecar_suspensions_total",
+    Kind::Counter,
+    &[],
+    "Addresses, users and routes that this pod has suspended",
+);
+/// Keys of the rate limits.
+pub const LIMITER_KEYS: Metric = metric(
+    "shop_sidecar_limiter_keys",
+    Kind::Gauge,
+    &[],
+    "Addresses, users and routes that are remembered for rate limits; at most 110,000",
+);
+/// Keys that were forgotten.
+pub const LIMITER_FORGOTTEN: Metric = metric(
+    "shop_sidecar_limiter_forgotten_total",
+    Kind::Counter,
+    &[],
+    "Keys that gave way to new ones before their limits were full again",
+);
 /// Requests that wait for a place.
 pub const WAITING: Metric = metric(
     "shop_sidecar_queue_waiting",
@@ -273,7 +301,7 @@ pub const DEPENDENCY_OPEN: Metric = metric(
 );
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 34] = [
+pub const ALL: [Metric; 38] = [
     REQUESTS,
     DURATION,
     ROUTE_REQUESTS,
@@ -294,6 +322,10 @@ pub const ALL: [Metric; 34] = [
     NOT_MIRRORED,
     MIRROR_TAKEN,
     SELF_ANSWERED,
+    RATE_LIMITED,
+    SUSPENSIONS,
+    LIMITER_KEYS,
+    LIMITER_FORGOTTEN,
     WAITING,
     QUEUE_WAIT,
     GENERATION,

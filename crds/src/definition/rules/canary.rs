@@ -3,7 +3,7 @@
 use super::{PERCENT, Rule, SPAN, between, shop};
 
 /// A token of RFC 9110 section 5.6.2, as names of headers and cookies are.
-const TOKEN: &str = "'^[A-Za-z0-9!#$%&*+.^_`|~-]{1,128}$'";
+pub(super) const TOKEN: &str = "'^[A-Za-z0-9!#$%&*+.^_`|~-]{1,128}$'";
 
 pub(super) fn rules() -> Vec<Rule> {
     [strategy(), steps(), requests(), mirror()].concat()

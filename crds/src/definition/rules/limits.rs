@@ -1,6 +1,7 @@
 //! `spec.limits`.
 
-use super::{Rule, SPAN, between, shop};
+use super::canary::TOKEN;
+use super::{RANGE_V4, RANGE_V6, Rule, SPAN, between, shop};
 
 pub(super) fn rules() -> Vec<Rule> {
     let mut rules = vec![
@@ -20,6 +21,26 @@ pub(super) fn rules() -> Vec<Rule> {
             "write a path, a method, or both, as in match: {path: /orders, method: POST}",
         ),
     ];
+    for field in ["spec.limits.rate[].window", "spec.limits.rate[].suspend"] {
+        rules.push(shop(
+            field,
+            format!("self.matches({SPAN}) && {}", between("100ms", "24h")),
+            "write a duration from 100ms to 24h, a number and a unit (ms, s, m, h), as in 1m",
+        ));
+    }
+    rules.push(shop(
+        "spec.limits.user.header",
+        format!("self.matches({TOKEN})"),
+        "write the name of a header, as in x-user-id",
+    ));
+    for field in ["spec.limits.allow[]", "spec.limits.deny[]"] {
+        rules.push(shop(
+            field,
+            format!("self.matches({RANGE_V4}) || self.matches({RANGE_V6})"),
+            "write a range of addresses, as in 10.0.0.0/8 or 2001:db8::/32, or one address",
+        ));
+    }
+    rules.extend(route("spec.limits.rate[].match.path", "spec.limits.rate[].match.method"));
     rules.extend(route("spec.limits.priority[].match.path", "spec.limits.priority[].match.method"));
     rules
 }

@@ -23,6 +23,10 @@ pub(super) fn limits(limits: &limits::Limits) -> contract::Limits {
                 },
             })
             .collect(),
+        rate: limits.rate.iter().map(rate).collect(),
+        user: limits.user.as_ref().map(|user| contract::UserKey { header: user.header.clone() }),
+        allow: limits.allow.clone(),
+        deny: limits.deny.clone(),
     }
 }
 
@@ -46,6 +50,40 @@ pub(super) fn stored_limits(limits: &contract::Limits) -> limits::Limits {
                 },
             })
             .collect(),
+        rate: limits.rate.iter().map(stored_rate).collect(),
+        user: limits.user.as_ref().map(|user| limits::UserKey { header: user.header.clone() }),
+        allow: limits.allow.clone(),
+        deny: limits.deny.clone(),
+    }
+}
+
+fn rate(rate: &limits::Rate) -> contract::Rate {
+    contract::Rate {
+        per: match rate.per {
+            limits::Per::Ip => contract::Per::Ip,
+            limits::Per::User => contract::Per::User,
+            limits::Per::Route => contract::Per::Route,
+        },
+        requests: number(rate.requests),
+        window_ms: millis(rate.window),
+        burst: rate.burst.map(number),
+        suspend_ms: rate.suspend.map(millis),
+        matches: rate.matches.as_ref().map(route),
+    }
+}
+
+fn stored_rate(rate: &contract::Rate) -> limits::Rate {
+    limits::Rate {
+        per: match rate.per {
+            contract::Per::Ip => limits::Per::Ip,
+            contract::Per::User => limits::Per::User,
+            contract::Per::Route => limits::Per::Route,
+        },
+        requests: signed(rate.requests),
+        window: Span::millis(rate.window_ms),
+        burst: rate.burst.map(signed),
+        suspend: rate.suspend_ms.map(Span::millis),
+        matches: rate.matches.as_ref().map(stored_route),
     }
 }
 

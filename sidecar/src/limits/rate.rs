@@ -1,0 +1,217 @@
+//! How often callers may ask, by address, user and route; and which addresses may not ask at all.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use shop_contract::{Network, Per, Rate, reasons};
+use shop_flow::limit::rate::{Rule, Verdict};
+
+use super::keys::{KeyMaker, Keys};
+use super::route::Route;
+use super::{Asked, Refusal, whole_seconds};
+use crate::telemetry::Telemetry;
+use crate::upstream::Body;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The rules of a document.
+#[derive(Debug)]
+pub(super) struct Rates {
+    rules: Vec<Resolved>,
+    user: Option<HeaderName>,
+    allow: Vec<Network>,
+    deny: Vec<Network>,
+    /// `RateLimit-Policy`.
+    policy: HeaderValue,
+    maker: KeyMaker,
+    keys: Arc<Keys>,
+    telemetry: Arc<Telemetry>,
+}
+
+#[derive(Debug)]
+struct Resolved {
+    /// What this pod admits.
+    rule: Rule,
+    per: Per,
+    route: Option<Route>,
+    /// Tells its keys from those of other rules.
+    seed: u64,
+    /// In `RateLimit`, with its quotes.
+    name: Box<str>,
+}
+
+/// What the caller of an admitted request is told: of the rule that has the least left.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    limit: HeaderValue,
+    policy: HeaderValue,
+}
+
+impl Told {
+    /// Puts it into an answer's fields, unless the app has limits of its own to tell.
+    pub(super) fn tell(&self, fields: &mut HeaderMap) {
+        if !fields.contains_key(RATE_LIMIT) {
+            fields.insert(RATE_LIMIT, self.limit.clone());
+            fields.insert(RATE_LIMIT_POLICY, self.policy.clone());
+        }
+    }
+}
+
+impl Rates {
+    /// `None`: nobody is limited.
+    pub(super) fn new(
+        limits: &shop_contract::Limits,
+        secret: &[u8; 16],
+        pods: u32,
+        keys: &Arc<Keys>,
+        telemetry: &Arc<Telemetry>,
+    ) -> Option<Self> {
+        if limits.rate.is_empty() && limits.deny.is_empty() {
+            return None;
+        }
+        let maker = KeyMaker::new(secret);
+        let rules: Vec<_> = limits
+            .rate
+            .iter()
+            .enumerate()
+            .map(|(at, rate)| {
+                let before = limits.rate.iter().take(at);
+                let alike = before.clone().filter(|other| shape(other) == shape(rate)).count();
+                let same = before.filter(|other| other.per == rate.per).count();
+                let number = if same == 0 { String::new() } else { format!("-{}", same + 1) };
+                Resolved {
+                    rule: rule(rate).shared(pods),
+                    per: rate.per,
+                    route: rate.matches.as_ref().map(Route::new),
+                    seed: maker.key(alike as u64, shape(rate).as_bytes()),
+                    name: format!("\"{}{number}\"", rate.per.as_str()).into(),
+                }
+            })
+            .collect();
+        let policies = rules.iter().zip(&limits.rate).map(|(rule, rate)| {
+            format!(
+                "{};q={};w={}",
+                rule.name,
+                rate.requests,
+                whole_seconds(Duration::from_millis(rate.window_ms))
+            )
+        });
+        let policy = policies.collect::<Vec<_>>().join(", ");
+        let networks = |list: &[String]| list.iter().filter_map(|one| one.parse().ok()).collect();
+        Some(Self {
+            // Never the default: it is words, digits and `";=, `.
+            policy: HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("")),
+            rules,
+            user: limits.user.as_ref().and_then(|user| HeaderName::from_bytes(user.header.as_bytes()).ok()),
+            allow: networks(&limits.allow),
+            deny: networks(&limits.deny),
+            maker,
+            keys: Arc::clone(keys),
+            telemetry: Arc::clone(telemetry),
+        })
+    }
+
+    /// Whether a request may come. Rules are asked in turn, and those before the one that refuses have counted it.
+    pub(super) fn check(&self, request: &Request<Body>, asked: &Asked<'_>) -> Result<Option<Told>, Refusal> {
+        let is_in = |list: &[Network]| list.iter().any(|network| network.contains(asked.client));
+        if !self.allow.is_empty() && is_in(&self.allow) {
+            return Ok(None);
+        }
+        if !self.deny.is_empty() && is_in(&self.deny) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, reasons::ADDRESS_DENIED));
+        }
+        let now = self.telemetry.clock.now();
+        let mut least: Option<(&Resolved, u32, Duration)> = None;
+        for rule in &self.rules {
+            let fits = |route: &Route| route.fits(request.method(), request.uri().path());
+            if !rule.route.as_ref().is_none_or(fits) {
+                continue;
+            }
+            let Some(key) = self.key(rule, request, asked) else { continue };
+            match self.keys.take(key, &rule.rule, now) {
+                Verdict::Admitted { left, whole_in } => {
+                    if least.is_none_or(|(_, before, _)| left < before) {
+                        least = Some((rule, left, whole_in));
+                    }
+                }
+                refused => return Err(self.refuse(rule, refused)),
+            }
+        }
+        Ok(least.map(|(rule, left, whole_in)| self.told(rule, left, whole_in)))
+    }
+
+    /// What a rule tells callers apart by; `None`: nothing of that is known.
+    fn key(&self, rule: &Resolved, request: &Request<Body>, asked: &Asked<'_>) -> Option<u64> {
+        match rule.per {
+            Per::Route => Some(self.maker.key(rule.seed, b"")),
+            Per::User => {
+                let user = user(asked, self.user.as_ref(), request.headers())?;
+                Some(self.maker.key(rule.seed, user))
+            }
+            Per::Ip => Some(match asked.client.to_canonical() {
+                IpAddr::V4(address) => self.maker.key(rule.seed, &address.octets()),
+                // Whoever has one address of these has all of them.
+                IpAddr::V6(address) => {
+                    let octets = address.octets();
+                    self.maker.key(rule.seed, octets.get(..8).unwrap_or(&octets))
+                }
+            }),
+        }
+    }
+
+    fn refuse(&self, rule: &Resolved, verdict: Verdict) -> Refusal {
+        let metrics = &self.telemetry.metrics;
+        metrics.rate_limited(rule.per);
+        let (retry_after, reason) = match verdict {
+            Verdict::Suspended { retry_after } => (retry_after, reasons::SUSPENDED),
+            Verdict::Suspends { retry_after } => {
+                metrics.suspensions.inc();
+                (retry_after, reasons::SUSPENDED)
+            }
+            Verdict::Refused { retry_after } | Verdict::Admitted { whole_in: retry_after, .. } => {
+                (retry_after, reasons::RATE_LIMITED)
+            }
+        };
+        Refusal {
+            retry_after: Some(retry_after),
+            rate: Some(self.told(rule, 0, retry_after)),
+            ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason)
+        }
+    }
+
+    /// `RateLimit` of draft-ietf-httpapi-ratelimit-headers.
+    fn told(&self, rule: &Resolved, left: u32, resets_in: Duration) -> Told {
+        let mut text = String::with_capacity(40);
+        let _ = write!(text, "{};r={left};t={}", rule.name, whole_seconds(resets_in));
+        let limit = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+        Told { limit, policy: self.policy.clone() }
+    }
+}
+
+/// The user of a request: the verified one, or the one that the document's header names.
+fn user<'a>(asked: &'a Asked<'_>, header: Option<&HeaderName>, fields: &'a HeaderMap) -> Option<&'a [u8]> {
+    let named = || header.and_then(|name| fields.get(name)).map(HeaderValue::as_bytes);
+    asked.user.map(str::as_bytes).or_else(named).filter(|user| !user.is_empty())
+}
+
+fn rule(rate: &Rate) -> Rule {
+    let window = Duration::from_millis(rate.window_ms);
+    let rule = match rate.burst {
+        None => Rule::window(rate.requests, window),
+        Some(burst) => Rule::bucket(rate.requests, window, burst),
+    };
+    rule.suspending(Duration::from_millis(rate.suspend_ms.unwrap_or(0)))
+}
+
+/// What a key's state depends on: a rule that changes its number of requests goes on with what was counted.
+fn shape(rate: &Rate) -> String {
+    let route = rate.matches.as_ref();
+    let path = route.and_then(|route| route.path.as_deref()).unwrap_or("");
+    let method = route.and_then(|route| route.method.as_deref()).unwrap_or("");
+    let kind = if rate.burst.is_some() { "bucket" } else { "window" };
+    format!("{}\n{kind}\n{}\n{path}\n{method}", rate.per.as_str(), rate.window_ms)
+}
