@@ -405,6 +405,8 @@ impl<'a> Application<'a> {
     async fn push_endpoints(&mut self, write: &Write) {
         let Write::PushEndpoints { revision, to_revision, addresses, pods } = write else { return };
         let owner = self.sight.owner;
+        let to_peers = revision == to_revision;
+        let port = if to_peers { shop_contract::ports::ADMIN } else { shop_contract::ports::INBOUND };
         let endpoints = shop_contract::Endpoints {
             identity: shop_contract::Identity {
                 namespace: owner.namespace.clone(),
@@ -415,16 +417,18 @@ impl<'a> Application<'a> {
             leader_epoch: owner.epoch,
             sequence: self.tools.sidecars.next_sequence(),
             to_revision: *to_revision,
-            addresses: addresses
-                .iter()
-                .map(|ip| std::net::SocketAddr::new(*ip, shop_contract::ports::INBOUND))
-                .collect(),
+            addresses: addresses.iter().map(|ip| std::net::SocketAddr::new(*ip, port)).collect(),
         };
         let sent = EndpointsAcknowledged {
             to_revision: *to_revision,
             addresses: addresses.iter().copied().collect(),
         };
-        self.push(&shop_contract::Push::Endpoints(endpoints), pods, Some(sent)).await;
+        let push = if to_peers {
+            shop_contract::Push::Peers(endpoints)
+        } else {
+            shop_contract::Push::Endpoints(endpoints)
+        };
+        self.push(&push, pods, Some(sent)).await;
     }
 
     async fn push(
@@ -450,7 +454,7 @@ impl<'a> Application<'a> {
                     memory::acknowledged(view, &answer);
                     match answer.refused {
                         Some(why) => memory::push_failed(view, Timestamp::now(), format!("refused: {why}")),
-                        None => view.endpoints = endpoints.or_else(|| view.endpoints.take()),
+                        None => endpoints.into_iter().for_each(|told| view.told(pod.revision, told)),
                     }
                 }
                 Err(error) => memory::push_failed(view, Timestamp::now(), unreachable(&error)),

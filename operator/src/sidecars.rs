@@ -103,6 +103,7 @@ impl Sidecars {
         let kind = match push {
             Push::Document(_) => "document",
             Push::Endpoints(_) => "endpoints",
+            Push::Peers(_) => "peers",
             Push::Query(_) => "query",
         };
         let Ok(body) = serde_json::to_vec(push).map(Bytes::from) else { return Vec::new() };

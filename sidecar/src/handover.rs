@@ -65,6 +65,16 @@ impl MacKeys {
         Ok(Self { current: (names.current.clone(), current), accepted, fingerprint })
     }
 
+    /// Id of the key in use, and a MAC by it.
+    pub fn sign(&self, claim: &[u8]) -> (&str, hmac::Tag) {
+        (&self.current.0, hmac::sign(&self.current.1, claim))
+    }
+
+    /// Whether it is a MAC by an accepted key.
+    pub fn verify(&self, id: &str, claim: &[u8], mac: &[u8]) -> bool {
+        self.accepted.get(id).is_some_and(|key| hmac::verify(key, claim, mac).is_ok())
+    }
+
     /// A secret of all pods of the service for another purpose; another one when the key in use changes.
     pub fn derive(&self, purpose: &str) -> [u8; 16] {
         let mac = hmac::sign(&self.current.1, purpose.as_bytes());

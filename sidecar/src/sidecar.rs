@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, watch};
 use crate::drain::DrainControl;
 use crate::inbound::{self, Proxy};
+use crate::limits;
 use crate::outbound::resolver::Resolver;
 use crate::outbound::{Door, Outbound};
 use crate::settings::Settings;
@@ -110,6 +111,7 @@ impl Sidecar {
         let tasks = [
             tokio::spawn(auth::follow(Arc::clone(&config), Arc::clone(&telemetry), resolver)),
             tokio::spawn(outbound.follow()),
+            tokio::spawn(limits::peers::tell(Arc::clone(&config))),
             tokio::spawn(follow_drain_max(Arc::clone(&config), Arc::clone(&drain))),
             tokio::spawn(watch::follow(Arc::clone(&config), vec![settings.config_dir, settings.keys_dir])),
             tokio::spawn(control::serve(control_listener, Arc::clone(&drain))),

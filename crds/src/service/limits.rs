@@ -66,6 +66,10 @@ pub struct Rate {
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     #[schemars(rename = "match")]
     pub matches: Option<RouteMatch>,
+    /// Requests of one address or user always come to the same pod, because who sends them balances so: then each pod enforces
+    /// all of the limit, and not its share of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sticky: bool,
 }
 
 /// What has a limit of its own.

@@ -8,7 +8,7 @@ use crate::{
     dependency,
     desired::Wanted,
     document::SidecarDocument,
-    observed::{Pod, PushFailed},
+    observed::{EndpointsAcknowledged, Pod, PushFailed},
     telemetry::Telemetry,
     tokens,
     view::{Draft, View, after, revision_state},
@@ -145,6 +145,27 @@ pub(crate) fn pushes(
         }
     }
     writes
+}
+
+/// Tells the revision's ready pods of each other, where they share limits. Outside of releases too: pods come and go.
+pub(crate) fn peers(view: &View<'_>, draft: &mut Draft, revision: i64) -> Vec<Write> {
+    let shares = view.subject.spec.limits.as_ref().is_some_and(|limits| !limits.rate.is_empty());
+    if !shares || view.config(revision).is_none() {
+        return Vec::new();
+    }
+    let addresses: BTreeSet<IpAddr> =
+        view.pods(revision).filter(|pod| pod.ready && !pod.terminating).filter_map(|pod| pod.ip).collect();
+    let wanted = Some(EndpointsAcknowledged { to_revision: revision, addresses: addresses.clone() });
+    let unaware: Vec<&Pod> = view
+        .pods(revision)
+        .filter(|pod| pod.ready && !pod.terminating && pod.sidecar.peers != wanted)
+        .collect();
+    let pods = due(view, draft, &unaware);
+    if pods.is_empty() {
+        return Vec::new();
+    }
+    let addresses = addresses.into_iter().collect();
+    vec![Write::PushEndpoints { revision, to_revision: revision, addresses, pods }]
 }
 
 /// Those of the pods that may be tried now; the draft wakes for the others.

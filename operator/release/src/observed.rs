@@ -228,6 +228,8 @@ pub struct SidecarView {
     pub acknowledged: Option<Acknowledged>,
     /// The hand-off addresses that it acknowledged last, from this leader; `None`: none or unknown, they are pushed again.
     pub endpoints: Option<EndpointsAcknowledged>,
+    /// The pods of its own revision that it acknowledged last, as `endpoints`.
+    pub peers: Option<EndpointsAcknowledged>,
     /// The last push that failed, unless a later one succeeded.
     pub failed: Option<PushFailed>,
     /// Traffic, from the last answer of `/stats`.
@@ -252,6 +254,14 @@ pub struct EndpointsAcknowledged {
     pub to_revision: i64,
     /// The addresses.
     pub addresses: BTreeSet<IpAddr>,
+}
+
+impl SidecarView {
+    /// Notes addresses that the sidecar of a pod of `revision` has accepted: those of its own revision are its peers.
+    pub fn told(&mut self, revision: i64, endpoints: EndpointsAcknowledged) {
+        let slot = if endpoints.to_revision == revision { &mut self.peers } else { &mut self.endpoints };
+        *slot = Some(endpoints);
+    }
 }
 
 /// A push that failed or was refused.

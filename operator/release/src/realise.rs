@@ -57,6 +57,7 @@ pub(crate) fn writes(
             // Outside of a release the mounted file is enough; the push is for speed, and tried once.
             sheet.pushes.extend(pushes);
         }
+        sheet.pushes.extend(handoff::peers(view, draft, wanted.revision));
         deployment(view, draft, wanted, &mut sheet);
         budget(view, draft, wanted, &mut sheet);
     }

@@ -77,7 +77,8 @@ pub enum Write {
         /// To whom.
         pods: Vec<PodTarget>,
     },
-    /// POST hand-off addresses (port 9440 of each). A pod that does not answer does not fail the plan.
+    /// POST hand-off addresses (port 9440 of each), or to a revision's pods those of its own (port 9442 of each): they share
+    /// limits. A pod that does not answer does not fail the plan.
     PushEndpoints {
         /// The revision that hands over: it receives the list.
         revision: i64,

@@ -170,6 +170,7 @@ pub(crate) async fn sidecars() -> Locate {
                 acknowledged.endpoints_seen = endpoints.sequence;
                 acknowledged.endpoints_revision = endpoints.to_revision;
             }
+            Push::Peers(peers) => acknowledged.peers_seen = peers.sequence,
             Push::Query(_) => {}
         }
         let answer = acknowledged.clone();

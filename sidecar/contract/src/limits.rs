@@ -68,6 +68,15 @@ pub struct Rate {
     /// Which requests count; absent: all.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub matches: Option<RouteMatch>,
+    /// Whether requests of one user always come to the same pod: then each pod enforces all of it, not its share.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sticky: bool,
+}
+
+// As serde wants it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What has a limit of its own.

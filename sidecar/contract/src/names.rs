@@ -24,6 +24,8 @@ pub mod paths {
     pub const DRAIN: &str = "/drain";
     /// The role of this pod, for background work; long poll with `?epoch=N`.
     pub const ROLE: &str = "/role";
+    /// Told by other pods of the service: who is suspended, under the service's MAC.
+    pub const SUSPEND: &str = "/suspend";
     /// A signed [`crate::Push`]; answers with a [`crate::Acknowledgement`].
     pub const CONFIG: &str = "/config";
 }

@@ -20,6 +20,8 @@ pub enum Push {
     Document(Document),
     /// Where hand-off goes.
     Endpoints(Endpoints),
+    /// Where the other pods of the same revision are, this one among them: their admin ports. They share what is limited.
+    Peers(Endpoints),
     /// Changes nothing: asks what the sidecar has accepted.
     Query(crate::Identity),
 }
@@ -42,6 +44,9 @@ pub struct Acknowledgement {
     pub endpoints_seen: i64,
     /// The revision that those endpoints belong to; 0: none.
     pub endpoints_revision: i64,
+    /// Sequence of the last accepted peers; 0: none.
+    #[serde(default)]
+    pub peers_seen: i64,
     /// Why the push was refused, with what to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

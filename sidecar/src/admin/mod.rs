@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use crate::config::{Config, Snapshot};
 use crate::drain::DrainControl;
 use crate::inbound::Proxy;
+use crate::limits::peers;
 use crate::outbound::dependency::Dependencies;
 use crate::telemetry::Telemetry;
 
@@ -99,6 +100,7 @@ impl Admin {
         match (request.method(), path.as_str()) {
             (&Method::POST, paths::CONFIG) => self.push(request).await,
             (&Method::GET | &Method::HEAD, paths::METRICS) => self.metrics(request.headers()),
+            (&Method::POST, paths::SUSPEND) => self.suspend(request).await,
             (&Method::GET | &Method::HEAD, path) => self.read(path, request.uri().query()).await,
             _ => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
         }
@@ -195,6 +197,21 @@ impl Admin {
                 )
             }
             None => text(StatusCode::SERVICE_UNAVAILABLE, "no document accepted yet\n"),
+        }
+    }
+
+    /// Takes what another pod tells of suspensions.
+    async fn suspend(&self, request: Request<Incoming>) -> Answer {
+        let mac = request.headers().get(peers::MAC_HEADER).cloned();
+        let body = Limited::new(request.into_body(), peers::MAX_MESSAGE).collect();
+        let told = match tokio::time::timeout(BODY, body).await {
+            Ok(Ok(body)) => self.config.suspend(mac.as_ref(), &body.to_bytes()),
+            _ => false,
+        };
+        if told {
+            text(StatusCode::NO_CONTENT, "")
+        } else {
+            text(StatusCode::BAD_REQUEST, "no message of a pod of this service\n")
         }
     }
 

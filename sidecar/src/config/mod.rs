@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use http::HeaderValue;
 use shop_contract::{Acknowledgement, Document, Endpoints, Identity, Network, Push, document_hash};
 use shop_flow::split::Sum;
-use tokio::sync::{Semaphore, watch as channel};
+use tokio::sync::{Semaphore, mpsc, watch as channel};
 
 use crate::auth::Gate;
 use crate::choice::Choice;
@@ -66,10 +67,24 @@ pub struct Snapshot {
     pub observing: Observing,
     /// Handles with this document's labels.
     pub metrics: Arc<RevisionMetrics>,
+    pushed: Pushed,
+}
+
+/// What was pushed beside the document.
+#[derive(Clone, Debug, Default)]
+struct Pushed {
+    /// Where requests are handed to.
     endpoints: Option<Endpoints>,
+    /// The pods of this revision.
+    peers: Option<Endpoints>,
 }
 
 impl Snapshot {
+    /// Admin ports of the pods of this revision, this one among them; none before they were pushed.
+    pub(crate) fn peers(&self) -> &[SocketAddr] {
+        self.pushed.peers.as_ref().map_or(&[], |peers| &peers.addresses)
+    }
+
     /// What the operator is told about it.
     pub fn acknowledgement(&self) -> Acknowledgement {
         let document = &self.document;
@@ -79,8 +94,9 @@ impl Snapshot {
             hash: self.hash.clone(),
             leader_epoch: document.leader_epoch,
             role_epoch: document.role_epoch,
-            endpoints_seen: self.endpoints.as_ref().map_or(0, |endpoints| endpoints.sequence),
-            endpoints_revision: self.endpoints.as_ref().map_or(0, |endpoints| endpoints.to_revision),
+            endpoints_seen: self.pushed.endpoints.as_ref().map_or(0, |endpoints| endpoints.sequence),
+            endpoints_revision: self.pushed.endpoints.as_ref().map_or(0, |endpoints| endpoints.to_revision),
+            peers_seen: self.pushed.peers.as_ref().map_or(0, |peers| peers.sequence),
             refused: None,
         }
     }
@@ -198,18 +214,45 @@ impl Config {
                 Verdict::Accept(document) => self.put_document(*document),
             },
             Push::Endpoints(endpoints) => {
-                if accept::endpoints(
-                    current.endpoints.as_ref(),
-                    &current.document,
-                    &self.identity,
-                    &endpoints,
-                )? {
-                    let secrets = (current.keys.clone(), current.auth.clone());
-                    self.put(current.document.clone(), secrets, Some(endpoints));
+                let before = current.pushed.endpoints.as_ref();
+                if accept::endpoints(before, &current.document, &self.identity, &endpoints)? {
+                    self.put_pushed(
+                        &current,
+                        Pushed { endpoints: Some(endpoints), ..current.pushed.clone() },
+                    );
+                }
+                Ok(())
+            }
+            Push::Peers(peers) => {
+                let before = current.pushed.peers.as_ref();
+                if accept::endpoints(before, &current.document, &self.identity, &peers)? {
+                    self.put_pushed(&current, Pushed { peers: Some(peers), ..current.pushed.clone() });
                 }
                 Ok(())
             }
         }
+    }
+
+    fn put_pushed(&self, current: &Snapshot, pushed: Pushed) {
+        let secrets = (current.keys.clone(), current.auth.clone());
+        self.put(current.document.clone(), secrets, pushed);
+    }
+
+    /// What other pods are to be told; once.
+    pub(crate) fn suspensions(&self) -> Option<mpsc::Receiver<limits::peers::Suspension>> {
+        self.limited.suspensions()
+    }
+
+    /// So many pods were not told.
+    pub(crate) fn not_told(&self, pods: usize) {
+        self.telemetry.metrics.suspensions_untold.inc_by(pods as u64);
+    }
+
+    /// Another pod tells whom it has suspended. Says whether it is one.
+    pub fn suspend(&self, mac: Option<&HeaderValue>, body: &[u8]) -> bool {
+        let Some(snapshot) = self.current() else { return false };
+        let told = limits::peers::open(&snapshot.keys, &snapshot.document.identity, mac, body);
+        told.map(|told| snapshot.limits.suspend(&told)).is_some()
     }
 
     fn put_document(&self, document: Document) -> Result<(), Refusal> {
@@ -233,8 +276,8 @@ impl Config {
             share = document.hand_off.as_ref().map_or(0, |hand_off| hand_off.share),
             "document accepted"
         );
-        let endpoints = before.and_then(|before| before.endpoints.clone());
-        self.put(document, (keys, auth), endpoints);
+        let pushed = before.map(|before| before.pushed.clone()).unwrap_or_default();
+        self.put(document, (keys, auth), pushed);
         Ok(())
     }
 
@@ -254,24 +297,19 @@ impl Config {
         if keys.is_some() || auth.is_some() {
             let keys = keys.unwrap_or_else(|| current.keys.clone());
             let secrets = (keys, auth.or_else(|| current.auth.clone()));
-            self.put(current.document.clone(), secrets, current.endpoints.clone());
+            self.put(current.document.clone(), secrets, current.pushed.clone());
         }
     }
 
     /// Puts a snapshot in place for all requests that begin from now on.
-    fn put(
-        &self,
-        document: Document,
-        (keys, auth): (MacKeys, Option<Arc<Gate>>),
-        endpoints: Option<Endpoints>,
-    ) {
+    fn put(&self, document: Document, (keys, auth): (MacKeys, Option<Arc<Gate>>), pushed: Pushed) {
         let before = self.current();
         let before = before.as_deref();
         let app = SocketAddr::from((Ipv4Addr::LOCALHOST, document.app.port));
         let local =
             before.filter(|before| before.local.address() == app).map(|before| Arc::clone(&before.local));
         let addresses = |revision: i64| {
-            let fitting = endpoints.as_ref().filter(|endpoints| endpoints.to_revision == revision);
+            let fitting = pushed.endpoints.as_ref().filter(|endpoints| endpoints.to_revision == revision);
             fitting.map_or(&[] as &[SocketAddr], |endpoints| &endpoints.addresses)
         };
         let hand_off = document.hand_off.as_ref().map(|hand_off| {
@@ -292,7 +330,8 @@ impl Config {
             before.and_then(|before| before.dependencies.as_ref()),
         );
         self.telemetry.metrics.generation.set(document.generation);
-        let limits = Limits::new(document.limits.as_ref(), &keys, 1, &self.limited);
+        let pods = pushed.peers.as_ref().map_or(1, |peers| u32::try_from(peers.addresses.len()).unwrap_or(1));
+        let limits = Limits::new(document.limits.as_ref(), &keys, pods.max(1), &self.limited);
         let snapshot = Snapshot {
             hash: document_hash(&document),
             service: document.identity.service.as_str().into(),
@@ -307,7 +346,7 @@ impl Config {
             observing: Observing::new(&document, before.map(|before| &before.observing), &self.telemetry),
             metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
             document,
-            endpoints,
+            pushed,
         };
         self.current.store(Some(Arc::new(snapshot)));
         self.changed.send_replace(());

@@ -1,5 +1,6 @@
 //! One request: checked, routed, passed on, and its answer passed back.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,14 +191,17 @@ async fn pass_on(
         mirror(proxy, snapshot, &mut outbound, far_wire, behalf, flight.spoken);
     }
     remember(proxy, snapshot, &outbound, &mut flight);
-    let sent = async {
-        if hand_over {
-            hand_off(proxy, snapshot, outbound, far_wire, local_wire, behalf, &mut flight).await
-        } else {
-            snapshot.local.send(outbound, local_wire).await
-        }
+    let sent = {
+        let sent = pin!(async {
+            if hand_over {
+                hand_off(proxy, snapshot, outbound, far_wire, local_wire, behalf, &mut flight).await
+            } else {
+                snapshot.local.send(outbound, local_wire).await
+            }
+        });
+        admission.wait(proxy.telemetry.clock, sent).await
     };
-    let sent = match admission.wait(proxy.telemetry.clock, sent).await {
+    let sent = match sent {
         Ok(sent) => sent,
         Err(refusal) => return turn_away(flight, &refusal),
     };

@@ -3,7 +3,7 @@
 //! A deadline is one for the head of the answer: streams and sockets that have begun are not cut by it. A gRPC call has only the
 //! deadline that it brings, because a stream may have its first answer whenever the app wants.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -72,13 +72,16 @@ impl Deadline {
         }
     }
 
-    /// Waits for an answer, as long as there is time.
-    pub(super) async fn wait<T>(&self, clock: Clock, answer: impl Future<Output = T>) -> Result<T, Refusal> {
-        let mut answer = pin!(answer);
+    /// Waits for an answer, as long as there is time. It is pinned by the caller, so that it is not copied from future to future.
+    pub(super) async fn wait<T>(
+        &self,
+        clock: Clock,
+        answer: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Refusal> {
         match self.at {
             None => Ok(answer.await),
             Some(at) => {
-                let answered = tokio::time::timeout_at(clock.instant(at), answer.as_mut()).await;
+                let answered = tokio::time::timeout_at(clock.instant(at), answer).await;
                 answered.map_err(|_| self.passed())
             }
         }

@@ -37,7 +37,7 @@ impl KeyMaker {
     /// The key of some bytes under a rule.
     pub(super) fn key(&self, rule: u64, bytes: &[u8]) -> u64 {
         let mut hasher = self.0;
-        hasher.write_u64(rule);
+        hasher.write(&rule.to_le_bytes());
         hasher.write(bytes);
         hasher.finish()
     }
@@ -51,6 +51,11 @@ impl Keys {
     /// Decides on a request of a key, and counts it.
     pub(super) fn take(&self, key: u64, rule: &Rule, now: Duration) -> Verdict {
         self.with(key, |table| table.state(key, now).take(rule, now))
+    }
+
+    /// Suspends a key for at least so long.
+    pub(super) fn suspend(&self, key: u64, span: Duration, now: Duration) {
+        self.with(key, |table| table.state(key, now).suspend(span, now));
     }
 
     fn with<T>(&self, key: u64, does: impl FnOnce(&mut Table) -> T) -> T {
@@ -81,12 +86,11 @@ mod tests {
     fn a_key_is_the_same_in_every_pod_and_version() {
         let maker = KeyMaker::new(&[7; 16]);
         assert_eq!(maker.key(1, b"user-1"), KeyMaker::new(&[7; 16]).key(1, b"user-1"));
-        assert_eq!(maker.key(1, b"user-1"), KEY_OF_USER_1);
+        // SipHash-1-3 of the rule's eight bytes and these.
+        assert_eq!(maker.key(1, b"user-1"), 16_950_977_422_225_573_378);
         assert_ne!(maker.key(1, b"user-1"), maker.key(2, b"user-1"));
         assert_ne!(maker.key(1, b"user-1"), KeyMaker::new(&[8; 16]).key(1, b"user-1"));
     }
-
-    const KEY_OF_USER_1: u64 = 0;
 
     /// What 100,000 keys cost, as the resident memory of this process shows it.
     #[test]
@@ -97,6 +101,7 @@ mod tests {
             mirrored: crate::telemetry::Window::default(),
             access_log: crate::telemetry::AccessLog::start(crate::settings::AccessLogSetting::Off).unwrap(),
             clock: crate::clock::Clock::start(),
+            traces: crate::telemetry::trace::Traces::new().0,
         });
         let (keys, maker) = (Keys::new(Arc::clone(&telemetry)), KeyMaker::new(&[7; 16]));
         let rule = Rule::window(60, Duration::from_mins(1)).suspending(Duration::from_mins(5));

@@ -6,22 +6,26 @@
 mod concurrency;
 mod deadline;
 pub mod keys;
+pub mod peers;
 mod rate;
 mod route;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body::Body as _;
 use shop_contract::{PriorityClass, reasons};
 use shop_flow::limit::gate::{Class, Why};
+use tokio::sync::mpsc;
 
 pub use concurrency::Permit;
 use concurrency::Places;
 use deadline::Deadline;
 use keys::Keys;
+use peers::{Suspension, Teller};
 use rate::{Rates, Told};
 use route::Route;
 
@@ -42,16 +46,27 @@ pub struct Shared {
     places: Arc<Places>,
     keys: Arc<Keys>,
     telemetry: Arc<Telemetry>,
+    teller: Teller,
+    /// Until somebody tells the peers.
+    suspensions: Mutex<Option<mpsc::Receiver<Suspension>>>,
 }
 
 impl Shared {
     /// Nothing under way.
     pub fn new(telemetry: &Arc<Telemetry>) -> Self {
+        let (teller, suspensions) = mpsc::channel(peers::WAITING);
         Self {
+            teller,
+            suspensions: Mutex::new(Some(suspensions)),
             places: Arc::new(Places::new(Arc::clone(telemetry))),
             keys: Arc::new(Keys::new(Arc::clone(telemetry))),
             telemetry: Arc::clone(telemetry),
         }
+    }
+
+    /// What other pods are to be told; once.
+    pub(crate) fn suspensions(&self) -> Option<mpsc::Receiver<Suspension>> {
+        self.suspensions.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -128,7 +143,7 @@ impl Limits {
                 .iter()
                 .map(|rule| (Route::new(&rule.matches), class(rule.class)))
                 .collect(),
-            rates: Rates::new(limits, &secrets.derive(LIMITER), pods, &shared.keys, &shared.telemetry),
+            rates: Rates::new(limits, &secrets.derive(LIMITER), pods, shared),
         }
     }
 
@@ -173,6 +188,13 @@ impl Limits {
         }
     }
 
+    /// Suspends whom other pods have suspended.
+    pub(crate) fn suspend(&self, suspensions: &[Suspension]) {
+        if let Some(rates) = &self.rates {
+            suspensions.iter().filter_map(Suspension::left).for_each(|(key, left)| rates.suspend(key, left));
+        }
+    }
+
     fn class(&self, request: &Request<Body>) -> Class {
         let fits = |(route, _): &&(Route, Class)| route.fits(request.method(), request.uri().path());
         self.priority.iter().find(fits).map_or(Class::Normal, |(_, class)| *class)
@@ -186,7 +208,11 @@ impl Admission {
     }
 
     /// Waits for an answer, as long as there is time.
-    pub async fn wait<T>(&self, clock: Clock, answer: impl Future<Output = T>) -> Result<T, Refusal> {
+    pub async fn wait<T>(
+        &self,
+        clock: Clock,
+        answer: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Refusal> {
         self.deadline.wait(clock, answer).await
     }
 

@@ -10,8 +10,9 @@ use shop_contract::{Network, Per, Rate, reasons};
 use shop_flow::limit::rate::{Rule, Verdict};
 
 use super::keys::{KeyMaker, Keys};
+use super::peers::{Suspension, Teller};
 use super::route::Route;
-use super::{Asked, Refusal, whole_seconds};
+use super::{Asked, Refusal, Shared, whole_seconds};
 use crate::telemetry::Telemetry;
 use crate::upstream::Body;
 
@@ -30,6 +31,7 @@ pub(super) struct Rates {
     maker: KeyMaker,
     keys: Arc<Keys>,
     telemetry: Arc<Telemetry>,
+    teller: Teller,
 }
 
 #[derive(Debug)]
@@ -67,8 +69,7 @@ impl Rates {
         limits: &shop_contract::Limits,
         secret: &[u8; 16],
         pods: u32,
-        keys: &Arc<Keys>,
-        telemetry: &Arc<Telemetry>,
+        shared: &Shared,
     ) -> Option<Self> {
         if limits.rate.is_empty() && limits.deny.is_empty() {
             return None;
@@ -84,7 +85,7 @@ impl Rates {
                 let same = before.filter(|other| other.per == rate.per).count();
                 let number = if same == 0 { String::new() } else { format!("-{}", same + 1) };
                 Resolved {
-                    rule: rule(rate).shared(pods),
+                    rule: rule(rate).shared(if rate.sticky { 1 } else { pods }),
                     per: rate.per,
                     route: rate.matches.as_ref().map(Route::new),
                     seed: maker.key(alike as u64, shape(rate).as_bytes()),
@@ -110,8 +111,9 @@ impl Rates {
             allow: networks(&limits.allow),
             deny: networks(&limits.deny),
             maker,
-            keys: Arc::clone(keys),
-            telemetry: Arc::clone(telemetry),
+            keys: Arc::clone(&shared.keys),
+            telemetry: Arc::clone(&shared.telemetry),
+            teller: shared.teller.clone(),
         })
     }
 
@@ -138,7 +140,7 @@ impl Rates {
                         least = Some((rule, left, whole_in));
                     }
                 }
-                refused => return Err(self.refuse(rule, refused)),
+                refused => return Err(self.refuse(rule, key, refused)),
             }
         }
         Ok(least.map(|(rule, left, whole_in)| self.told(rule, left, whole_in)))
@@ -163,13 +165,25 @@ impl Rates {
         }
     }
 
-    fn refuse(&self, rule: &Resolved, verdict: Verdict) -> Refusal {
+    /// Another pod has suspended a key. No longer than any rule does.
+    pub(super) fn suspend(&self, key: u64, left: Duration) {
+        let longest = self.rules.iter().map(|rule| rule.rule.suspension()).max().unwrap_or_default();
+        if !longest.is_zero() {
+            self.keys.suspend(key, left.min(longest), self.telemetry.clock.now());
+            self.telemetry.metrics.suspensions_heard.inc();
+        }
+    }
+
+    fn refuse(&self, rule: &Resolved, key: u64, verdict: Verdict) -> Refusal {
         let metrics = &self.telemetry.metrics;
         metrics.rate_limited(rule.per);
         let (retry_after, reason) = match verdict {
             Verdict::Suspended { retry_after } => (retry_after, reasons::SUSPENDED),
             Verdict::Suspends { retry_after } => {
                 metrics.suspensions.inc();
+                if self.teller.try_send(Suspension::new(key, retry_after)).is_err() {
+                    metrics.suspensions_untold.inc();
+                }
                 (retry_after, reasons::SUSPENDED)
             }
             Verdict::Refused { retry_after } | Verdict::Admitted { whole_in: retry_after, .. } => {

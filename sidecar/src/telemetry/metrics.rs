@@ -139,6 +139,10 @@ pub struct Metrics {
     rate_limited: Vec<IntCounter>,
     /// See [`table::SUSPENSIONS`].
     pub suspensions: IntCounter,
+    /// See [`table::SUSPENSIONS_HEARD`].
+    pub suspensions_heard: IntCounter,
+    /// See [`table::SUSPENSIONS_UNTOLD`].
+    pub suspensions_untold: IntCounter,
     /// See [`table::LIMITER_KEYS`].
     pub limiter_keys: IntGauge,
     /// See [`table::LIMITER_FORGOTTEN`].
@@ -251,6 +255,8 @@ impl Metrics {
                 .map(|per| rate_limited.with_label_values(&[per.as_str()]))
                 .collect(),
             suspensions: counter(&registry, table::SUSPENSIONS)?,
+            suspensions_heard: counter(&registry, table::SUSPENSIONS_HEARD)?,
+            suspensions_untold: counter(&registry, table::SUSPENSIONS_UNTOLD)?,
             limiter_keys: gauge(&registry, table::LIMITER_KEYS)?,
             limiter_forgotten: counter(&registry, table::LIMITER_FORGOTTEN)?,
             waiting: gauge(&registry, table::WAITING)?,

@@ -190,6 +190,20 @@ pub const SUSPENSIONS: Metric = metric(
     &[],
     "Addresses, users and routes that this pod has suspended",
 );
+/// Suspensions by other pods.
+pub const SUSPENSIONS_HEARD: Metric = metric(
+    "shop_sidecar_suspensions_heard_total",
+    Kind::Counter,
+    &[],
+    "Suspensions that pods of the service have told this one, its own included",
+);
+/// Suspensions that others do not know.
+pub const SUSPENSIONS_UNTOLD: Metric = metric(
+    "shop_sidecar_suspensions_untold_total",
+    Kind::Counter,
+    &[],
+    "Messages about suspensions that a pod did not take, and suspensions that were in none because there were too many",
+);
 /// Keys of the rate limits.
 pub const LIMITER_KEYS: Metric = metric(
     "shop_sidecar_limiter_keys",
@@ -301,7 +315,7 @@ pub const DEPENDENCY_OPEN: Metric = metric(
 );
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 38] = [
+pub const ALL: [Metric; 40] = [
     REQUESTS,
     DURATION,
     ROUTE_REQUESTS,
@@ -324,6 +338,8 @@ pub const ALL: [Metric; 38] = [
     SELF_ANSWERED,
     RATE_LIMITED,
     SUSPENSIONS,
+    SUSPENSIONS_HEARD,
+    SUSPENSIONS_UNTOLD,
     LIMITER_KEYS,
     LIMITER_FORGOTTEN,
     WAITING,

@@ -103,7 +103,7 @@ impl Rehearsal {
                 for pod in
                     self.observed.pods.iter_mut().filter(|pod| pods.iter().any(|one| one.uid == pod.uid))
                 {
-                    pod.sidecar.endpoints = Some(told.clone());
+                    pod.sidecar.told(pod.revision, told.clone());
                 }
                 let text =
                     format!("tell {} of r{revision} where r{to_revision} is", many(pods.len(), "sidecar"));

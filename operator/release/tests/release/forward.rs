@@ -126,6 +126,22 @@ fn live_fields_change_without_a_revision() {
     assert_eq!(world.status.last_revision, 1);
 }
 
+/// Pods that share limits know each other, outside of releases too; and a service without limits costs no push.
+#[test]
+fn pods_that_share_limits_are_told_of_each_other() {
+    let mut world = running(2);
+    world.run(2);
+    assert!(world.observed.pods.iter().all(|pod| pod.sidecar.peers.is_none()));
+    let limits = r#"{"rate": [{"per": "ip", "requests": 10, "window": "1m"}]}"#;
+    world.apply(|spec| spec.limits = serde_json::from_str(limits).unwrap());
+    let knows = |pod: &shop_release::Pod| pod.sidecar.peers.as_ref().map_or(0, |peers| peers.addresses.len());
+    world.run_until(10, |world| world.observed.pods.iter().all(|pod| knows(pod) == 2));
+    world.apply(|spec| spec.replicas = 3);
+    world.run_until(30, |world| {
+        world.observed.pods.len() == 3 && world.observed.pods.iter().all(|pod| knows(pod) == 3)
+    });
+}
+
 #[test]
 fn scaling_in_a_release_moves_both_revisions() {
     let mut world = running(2);

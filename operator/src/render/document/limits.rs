@@ -69,6 +69,7 @@ fn rate(rate: &limits::Rate) -> contract::Rate {
         burst: rate.burst.map(number),
         suspend_ms: rate.suspend.map(millis),
         matches: rate.matches.as_ref().map(route),
+        sticky: rate.sticky,
     }
 }
 
@@ -84,6 +85,7 @@ fn stored_rate(rate: &contract::Rate) -> limits::Rate {
         burst: rate.burst.map(signed),
         suspend: rate.suspend_ms.map(Span::millis),
         matches: rate.matches.as_ref().map(stored_route),
+        sticky: rate.sticky,
     }
 }
 

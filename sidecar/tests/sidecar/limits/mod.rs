@@ -2,6 +2,7 @@
 
 mod at_once;
 mod deadlines;
+mod peers;
 mod rates;
 
 use std::sync::Arc;

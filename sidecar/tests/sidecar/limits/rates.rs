@@ -7,15 +7,15 @@ use crate::support::to;
 
 const HOUR: u64 = 3_600_000;
 
-fn rate(per: Per, requests: u32) -> Rate {
-    Rate { per, requests, window_ms: HOUR, burst: None, suspend_ms: None, matches: None }
+pub(super) fn rate(per: Per, requests: u32) -> Rate {
+    Rate { per, requests, window_ms: HOUR, burst: None, suspend_ms: None, matches: None, sticky: false }
 }
 
-fn rates(rate: Vec<Rate>) -> Limits {
+pub(super) fn rates(rate: Vec<Rate>) -> Limits {
     Limits { rate, ..Limits::default() }
 }
 
-async fn get(pod: &Pod, path: &str, fields: &str) -> Answer {
+pub(super) async fn get(pod: &Pod, path: &str, fields: &str) -> Answer {
     let mut caller = Http1::connect(pod.sidecar.inbound).await;
     caller.write(&format!("GET {path} HTTP/1.1\r\nhost: order\r\n{fields}\r\n")).await;
     caller.answer().await

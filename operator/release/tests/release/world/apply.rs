@@ -145,8 +145,8 @@ impl World {
                 for target in pods {
                     self.push(&target.uid, |pod| {
                         let addresses = addresses.iter().copied().collect();
-                        pod.sidecar.endpoints =
-                            Some(EndpointsAcknowledged { to_revision: *to_revision, addresses });
+                        let told = EndpointsAcknowledged { to_revision: *to_revision, addresses };
+                        pod.sidecar.told(pod.revision, told);
                     });
                 }
             }
