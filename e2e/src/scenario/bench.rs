@@ -8,16 +8,18 @@ use tokio::time::timeout;
 use super::stage;
 use crate::{cluster::Cluster, netns};
 
-/// Longest measurement, the cluster's own start left out.
-const LIMIT: Duration = Duration::from_mins(15);
-
-/// Sets the stage on the cluster of that name, telling its steps on standard error, and measures inside of its network.
-pub fn bench<T: Send>(name: &str, measure: impl AsyncFnOnce(&Cluster) -> Result<T> + Send) -> Result<T> {
+/// Sets the stage on the cluster of that name, telling its steps on standard error, and measures inside of its network, for at
+/// most `limit`.
+pub fn bench<T: Send>(
+    name: &str,
+    limit: Duration,
+    measure: impl AsyncFnOnce(&Cluster) -> Result<T> + Send,
+) -> Result<T> {
     let (cluster, _) = stage(name, |step| eprintln!("{step}"))?;
     netns::block_on(cluster.name(), || async {
-        match timeout(LIMIT, measure(&cluster)).await {
+        match timeout(limit, measure(&cluster)).await {
             Ok(measured) => measured,
-            Err(_) => bail!("not done after {} minutes", LIMIT.as_secs() / 60),
+            Err(_) => bail!("not done after {} minutes", limit.as_secs() / 60),
         }
     })?
 }

@@ -107,12 +107,10 @@ impl Projection {
                 let forward = draft.release().filter(|release| {
                     release.to == to && release.aborting.is_none() && hand_off.may_serve_locally
                 });
-                // Whom the users' Service leads to is not spared by what is not handed over.
-                let able = self.selects_users(to)
-                    || forward.is_none_or(|release| {
-                        canary::capable(view, draft, release, i64::from(share))
-                            && handoff::known(view, &draft.status, to)
-                    });
+                let able = forward.is_none_or(|release| {
+                    canary::capable(view, draft, release, i64::from(share))
+                        && handoff::known(view, &draft.status, to)
+                });
                 (!any || rises && (!able || self.emptied(view, to)))
                     .then(|| format!("revision {to} has too few ready pods to hand requests over to"))
             }

@@ -8,6 +8,7 @@ mod timeline;
 mod whole;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -20,6 +21,8 @@ use shop_e2e::{
 
 use figures::Figures;
 
+/// Longest measurement, the cluster's own start left out.
+const LIMIT: Duration = Duration::from_mins(15);
 /// Where the measured services are.
 const NAMESPACE: &str = "bench-release";
 /// Their name.
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let figures = bench(&arguments.cluster, async |cluster| measure(cluster, arguments).await)?;
+    let figures = bench(&arguments.cluster, LIMIT, async |cluster| measure(cluster, arguments).await)?;
     if arguments.json {
         println!("{}", serde_json::to_string(&figures).context("write the figures")?);
     } else {

@@ -26,6 +26,10 @@ pub(crate) struct Round {
     pub(crate) rss: u64,
     /// Bytes for 1,000 idle connections more.
     pub(crate) rss_idle: u64,
+    /// Bytes for 1,000 idle WebSockets more.
+    pub(crate) rss_websockets: u64,
+    /// Bytes after requests from 100,000 senders that are counted apart, where they are.
+    pub(crate) rss_senders: Option<u64>,
     /// From its start to its first answer.
     pub(crate) ready: Duration,
 }
@@ -78,6 +82,12 @@ impl Figures {
         median(self.of(kind, features).iter().map(of))
     }
 
+    /// Megabytes after requests from 100,000 senders.
+    fn senders(&self) -> Option<f64> {
+        let rounds = self.of(Kind::Ours, Features::All).iter();
+        median(rounds.filter_map(|round| Some(round.rss_senders? as f64 / MB))).map(tenths)
+    }
+
     /// One object; what was not measured is null.
     pub(crate) fn to_json(&self) -> Value {
         let ratio = |one: Option<f64>, other: Option<f64>| Some(tenths(one? / other? * 100.0) / 100.0);
@@ -85,25 +95,33 @@ impl Figures {
             let kinds = [Kind::Envoy, Kind::Nginx, Kind::Haproxy, Kind::Ours];
             let cpu = |kind, features| self.cpu(kind, features, part).map(tenths);
             kinds.map(|kind| {
-                let figures =
-                    json!({"bare": cpu(kind, Features::Bare), "log": cpu(kind, Features::Log), "all": Value::Null});
+                let figures = json!({
+                    "bare": cpu(kind, Features::Bare),
+                    "log": cpu(kind, Features::Log),
+                    "all": cpu(kind, Features::All),
+                    "all_uncached": cpu(kind, Features::AllUncached),
+                });
                 (kind.as_str().to_owned(), figures)
             })
         };
+        let versus_envoy =
+            |features| ratio(self.busy(Kind::Ours, features), self.busy(Kind::Envoy, features));
         let ours = (Kind::Ours, Features::Bare);
         let middle = |of: fn(&Round) -> f64| self.middle(ours.0, ours.1, of).map(tenths);
         json!({
             "cpu_us": Map::from_iter(per_proxy(|round| round.cpu_busy)),
             "cpu_us_at_rate": Map::from_iter(per_proxy(|round| round.cpu_steady)),
-            "ratio_all_vs_envoy": Value::Null,
-            "ratio_log_vs_envoy":
-                ratio(self.busy(Kind::Ours, Features::Log), self.busy(Kind::Envoy, Features::Log)),
+            "ratio_all_vs_envoy": versus_envoy(Features::All),
+            "ratio_all_uncached_vs_envoy": versus_envoy(Features::AllUncached),
+            "ratio_log_vs_envoy": versus_envoy(Features::Log),
             "ratio_bare_vs_nginx":
                 ratio(self.busy(Kind::Ours, Features::Bare), self.busy(Kind::Nginx, Features::Bare)),
             "p50_added_us": self.added(ours.0, ours.1, 0.5).map(tenths),
             "p99_added_us": self.added(ours.0, ours.1, 0.99).map(tenths),
             "rss_mb_64": middle(|round| round.rss as f64 / MB),
             "rss_mb_per_1k_idle": middle(|round| round.rss_idle as f64 / MB),
+            "rss_mb_per_1k_websockets": middle(|round| round.rss_websockets as f64 / MB),
+            "rss_mb_100k_senders": self.senders(),
             "ready_ms": middle(|round| round.ready.as_secs_f64() * 1e3),
             "load_average_before": self.load_average,
         })
@@ -112,17 +130,16 @@ impl Figures {
     /// The table.
     pub(crate) fn print(&self) {
         println!(
-            "proxy        CPU/request   at rate   p50 added   p99 added   requests/s   at 64 conn.   1,000 idle   ready"
+            "proxy                CPU/request   at rate   p50 added   p99 added   requests/s   at 64 conn.   1,000 idle   1,000 WebSockets   ready"
         );
         for (kind, features) in self.rounds.keys().copied() {
-            let name = if features == Features::Log { "+log" } else { "" };
             let text = |value: Option<f64>, unit: &str, digits: usize| {
                 value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}{unit}"))
             };
             let middle = |of: fn(&Round) -> f64| self.middle(kind, features, of);
             println!(
-                "{:<12} {:>10} {:>9} {:>11} {:>11} {:>12} {:>13} {:>12} {:>7}",
-                format!("{}{name}", kind.as_str()),
+                "{:<20} {:>10} {:>9} {:>11} {:>11} {:>12} {:>13} {:>12} {:>18} {:>7}",
+                format!("{}{}", kind.as_str(), features.as_str()),
                 text(self.busy(kind, features), " µs", 1),
                 text(self.cpu(kind, features, |round| round.cpu_steady), " µs", 1),
                 text(self.added(kind, features, 0.5), " µs", 0),
@@ -130,8 +147,12 @@ impl Figures {
                 text(middle(|round| round.throughput), "", 0),
                 text(middle(|round| round.rss as f64 / MB), " MB", 1),
                 text(middle(|round| round.rss_idle as f64 / MB), " MB", 1),
+                text(middle(|round| round.rss_websockets as f64 / MB), " MB", 1),
                 text(middle(|round| round.ready.as_secs_f64() * 1e3), " ms", 0),
             );
+        }
+        if let Some(senders) = self.senders() {
+            println!("ours with a limit for each of 100,000 senders: {senders} MB");
         }
         let direct = self.of(Kind::Direct, Features::Bare);
         let late = median(direct.iter().map(|round| round.late as f64 / 1e3)).unwrap_or_default();

@@ -6,13 +6,11 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::proxies::Running;
+use crate::requests::{Requests, Sender};
 
-const REQUEST: &[u8] = b"GET /products?page=2 HTTP/1.1\r\nhost: shop.example\r\nuser-agent: bench/1\r\naccept: application/json\r\n\
-    accept-encoding: gzip, br\r\nx-request-id: 0af7651916cd43dd8448eb211c80319c\r\n\
-    traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n";
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,19 +39,20 @@ impl Found {
 struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    sender: Sender,
 }
 
 impl Connection {
-    fn open(address: SocketAddr) -> Result<Self> {
+    fn open(address: SocketAddr, sender: Sender) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, buffer: vec![0; 8 * 1024] })
+        Ok(Self { stream, buffer: vec![0; 8 * 1024], sender })
     }
 
     /// One request and its whole answer, which must be a 200.
     fn ask(&mut self) -> Result<()> {
-        self.stream.write_all(REQUEST)?;
+        self.stream.write_all(self.sender.next())?;
         let mut have = 0;
         loop {
             let room = self.buffer.get_mut(have..).unwrap_or_default();
@@ -89,6 +88,7 @@ fn answer_length(bytes: &[u8]) -> Result<Option<usize>> {
 /// So many requests in a second, spread over connections, each sent when it is due or as soon as its connection is free.
 pub(crate) fn at_rate(
     address: SocketAddr,
+    requests: &Requests,
     rate: u32,
     connections: usize,
     duration: Duration,
@@ -96,8 +96,9 @@ pub(crate) fn at_rate(
     let interval = Duration::from_secs(1) / rate;
     let begin = Instant::now() + Duration::from_millis(20);
     let workers = (0..connections).map(|worker| {
+        let sender = requests.sender(worker);
         thread::spawn(move || -> Result<(Vec<u64>, Vec<u64>, Connection)> {
-            let mut connection = Connection::open(address)?;
+            let mut connection = Connection::open(address, sender)?;
             let (mut latencies, mut late) = (Vec::new(), Vec::new());
             let mut number = u32::try_from(worker)?;
             while interval * number < duration {
@@ -127,12 +128,18 @@ pub(crate) fn at_rate(
 }
 
 /// As many requests as come back, one at a time on each connection.
-pub(crate) fn without_pause(address: SocketAddr, connections: usize, duration: Duration) -> Result<Found> {
+pub(crate) fn without_pause(
+    address: SocketAddr,
+    requests: &Requests,
+    connections: usize,
+    duration: Duration,
+) -> Result<Found> {
     let barrier = std::sync::Arc::new(Barrier::new(connections));
-    let workers = (0..connections).map(|_| {
+    let workers = (0..connections).map(|worker| {
         let barrier = std::sync::Arc::clone(&barrier);
+        let sender = requests.sender(worker);
         thread::spawn(move || -> Result<(u64, Connection)> {
-            let connection = Connection::open(address);
+            let connection = Connection::open(address, sender);
             barrier.wait();
             let mut connection = connection?;
             let end = Instant::now() + duration;
@@ -155,18 +162,62 @@ pub(crate) fn without_pause(address: SocketAddr, connections: usize, duration: D
     Ok(found)
 }
 
+/// Every request once.
+pub(crate) fn each_once(address: SocketAddr, requests: &Requests, connections: usize) -> Result<()> {
+    let workers = (0..connections).map(|worker| {
+        let (sender, count) = requests.share(worker, connections);
+        thread::spawn(move || -> Result<()> {
+            let mut connection = Connection::open(address, sender)?;
+            (0..count).try_for_each(|_| connection.ask())
+        })
+    });
+    let workers: Vec<_> = workers.collect();
+    for worker in workers {
+        let Ok(outcome) = worker.join() else { bail!("a worker of the load panicked") };
+        outcome?;
+    }
+    Ok(())
+}
+
 /// Looks at something while so many connections are open that have had one request each.
 pub(crate) fn with_idle<T>(
     address: SocketAddr,
+    requests: &Requests,
+    connections: usize,
+    look: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let mut open = Vec::with_capacity(connections);
+    for number in 0..connections {
+        let mut connection = Connection::open(address, requests.sender(number))?;
+        connection.ask()?;
+        connection.buffer = Vec::new();
+        open.push(connection);
+    }
+    let seen = look();
+    drop(open);
+    seen
+}
+
+/// Looks at something while so many WebSockets are open.
+pub(crate) fn with_websockets<T>(
+    address: SocketAddr,
+    requests: &Requests,
     connections: usize,
     look: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let mut open = Vec::with_capacity(connections);
     for _ in 0..connections {
-        let mut connection = Connection::open(address)?;
-        connection.ask()?;
-        connection.buffer = Vec::new();
-        open.push(connection);
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&requests.handshake())?;
+        let (mut answer, mut have) = ([0; 1024], 0);
+        while !answer.get(..have).unwrap_or_default().ends_with(b"\r\n\r\n") {
+            let read = stream.read(answer.get_mut(have..).unwrap_or_default()).context("no handshake")?;
+            ensure!(read > 0, "the handshake was not answered: {:?}", String::from_utf8_lossy(&answer));
+            have += read;
+        }
+        ensure!(answer.starts_with(b"HTTP/1.1 101"), "no WebSocket: {:?}", String::from_utf8_lossy(&answer));
+        open.push(stream);
     }
     let seen = look();
     drop(open);

@@ -1,10 +1,13 @@
 //! `cargo bench-sidecar`: what a request costs on its way through a proxy, ours and others in front of the same origin.
 
 mod figures;
+mod helper;
 mod load;
 mod origin;
 mod process;
 mod proxies;
+mod requests;
+mod token;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,8 +16,10 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
 use figures::{Figures, Round};
-use proxies::{Arm, Stage};
+use proxies::{Arm, Features, Kind, Stage};
+use requests::Requests;
 use shop_e2e::program;
+use token::Mint;
 
 /// Connections of the load at a fixed rate.
 const FEW: usize = 16;
@@ -22,6 +27,8 @@ const FEW: usize = 16;
 const MANY: usize = 64;
 /// Idle connections of the memory figure.
 const IDLE: usize = 1_000;
+/// Senders of the memory figure, each counted by itself.
+const SENDERS: u32 = 100_000;
 /// Load before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -56,18 +63,24 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     process::prepare()?;
     let origin = origin::start().context("start the origin")?;
-    let stage = Stage::new(origin)?;
+    let mint = Mint::new()?;
+    let key_set = mint.key_set();
+    let stage = Stage::new(origin, helper::start(&key_set).context("start the helper")?, key_set)?;
     let arms = proxies::arms(&arguments.only)?;
+    let requests: Vec<Requests> =
+        arms.iter().map(|arm| Requests::new(arm.features, &mint)).collect::<Result<_>>()?;
     ensure!(arms.len() > 1, "nothing to measure: no proxy is installed, or --only leaves none");
     let mut figures = Figures::new(process::load_average());
     for round in 0..arguments.rounds {
         // There and back: what changes on the machine in the meantime meets all of them.
-        let order: Vec<&Arm> =
-            if round % 2 == 0 { arms.iter().collect() } else { arms.iter().rev().collect() };
-        for arm in order {
+        let mut order: Vec<(&Arm, &Requests)> = arms.iter().zip(&requests).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for (arm, requests) in order {
             eprint!("round {} of {}: {:<12}\r", round + 1, arguments.rounds, arm.label());
-            let round =
-                measure(arm, &stage, arguments).with_context(|| format!("measure {}", arm.label()))?;
+            let round = measure(arm, requests, &stage, arguments)
+                .with_context(|| format!("measure {}", arm.label()))?;
             figures.take(arm, round);
         }
     }
@@ -80,20 +93,30 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn measure(arm: &Arm, stage: &Stage, arguments: &Arguments) -> Result<Round> {
-    let running = stage.start(arm)?;
+fn measure(arm: &Arm, requests: &Requests, stage: &Stage, arguments: &Arguments) -> Result<Round> {
+    let spans = helper::received();
+    let running = stage.start(arm, requests)?;
     let address = running.address;
     let duration = Duration::from_secs(arguments.seconds);
-    load::at_rate(address, arguments.rate, FEW, WARM_UP)?;
+    load::at_rate(address, requests, arguments.rate, FEW, WARM_UP)?;
     let before = running.cpu();
-    let steady = load::at_rate(address, arguments.rate, FEW, duration)?;
+    let steady = load::at_rate(address, requests, arguments.rate, FEW, duration)?;
     let cpu_steady = running.cpu().saturating_sub(before);
-    load::without_pause(address, MANY, WARM_UP)?;
+    load::without_pause(address, requests, MANY, WARM_UP)?;
     let before = running.cpu();
-    let busy = load::without_pause(address, MANY, duration)?;
+    let busy = load::without_pause(address, requests, MANY, duration)?;
     let cpu_busy = running.cpu().saturating_sub(before);
     let rss = busy.rss_while(&running)?;
-    let idle_rss = load::with_idle(address, IDLE, || running.rss())?;
+    let idle_rss = load::with_idle(address, requests, IDLE, || running.rss())?;
+    let websocket_rss = load::with_websockets(address, requests, IDLE, || running.rss())?;
+    // The others have no such table; Envoy's holds 20 senders.
+    let senders_rss = if arm.kind == Kind::Ours && arm.features == Features::All {
+        load::each_once(address, &requests.with_senders(SENDERS), FEW)?;
+        Some(running.rss()?)
+    } else {
+        None
+    };
+    ensure!(!arm.features.is_all() || helper::received() > spans, "{} sent no spans", arm.label());
     Ok(Round {
         latencies: steady.latencies,
         late: steady.late,
@@ -102,6 +125,8 @@ fn measure(arm: &Arm, stage: &Stage, arguments: &Arguments) -> Result<Round> {
         throughput: busy.requests as f64 / duration.as_secs_f64(),
         rss,
         rss_idle: idle_rss.saturating_sub(rss),
+        rss_websockets: websocket_rss.saturating_sub(rss),
+        rss_senders: senders_rss,
         ready: running.ready,
     })
 }

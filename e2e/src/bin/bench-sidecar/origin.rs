@@ -28,6 +28,14 @@ pub(crate) fn start() -> Result<SocketAddr> {
     Ok(address)
 }
 
+/// The answer to a handshake with the key of the example in RFC 6455 section 1.3. Nothing is sent afterwards.
+const WEBSOCKET: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+fn asks_for_websocket(head: &[u8]) -> bool {
+    head.starts_with(b"GET /chat ")
+}
+
 /// Requests have no body, so that each ends with its head.
 async fn serve(mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
@@ -36,8 +44,9 @@ async fn serve(mut stream: TcpStream) {
     let mut buffer = Vec::with_capacity(4096);
     while let Ok(1..) = stream.read_buf(&mut buffer).await {
         if buffer.ends_with(b"\r\n\r\n") {
+            let answer = if asks_for_websocket(&buffer) { WEBSOCKET } else { &answer };
             buffer.clear();
-            if stream.write_all(&answer).await.is_err() {
+            if stream.write_all(answer).await.is_err() {
                 return;
             }
         }

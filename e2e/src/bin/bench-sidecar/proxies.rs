@@ -1,5 +1,8 @@
 //! The proxies: how each is configured for the same work on one core, started, and ended.
 
+mod envoy;
+mod ours;
+
 use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -9,13 +12,19 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 use shop_e2e::{program, workspace};
 use tempfile::TempDir;
 
 use crate::process;
+use crate::requests::Requests;
 
 /// A proxy gets ready within this.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Requests in a second that the limit lets through: it is counted, and never reached.
+const RATE: u32 = 1_000_000;
+/// Of the requests, so many are traced.
+pub(crate) const TRACED_PERCENT: u32 = 5;
 /// Between two attempts to reach a proxy that was just started.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -52,6 +61,29 @@ pub(crate) enum Features {
     Bare,
     /// And a line of JSON for each request.
     Log,
+    /// And tokens verified, requests limited, spans sent, each verified token remembered.
+    All,
+    /// The same with more tokens than are remembered.
+    AllUncached,
+}
+
+impl Features {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Bare => "",
+            Self::Log => "+log",
+            Self::All => "+all",
+            Self::AllUncached => "+all, uncached",
+        }
+    }
+
+    pub(crate) fn logs(self) -> bool {
+        self != Self::Bare
+    }
+
+    pub(crate) fn is_all(self) -> bool {
+        matches!(self, Self::All | Self::AllUncached)
+    }
 }
 
 /// One thing that is measured.
@@ -64,10 +96,7 @@ pub(crate) struct Arm {
 
 impl Arm {
     pub(crate) fn label(&self) -> String {
-        match self.features {
-            Features::Bare => self.kind.as_str().to_owned(),
-            Features::Log => format!("{}+log", self.kind.as_str()),
-        }
+        format!("{}{}", self.kind.as_str(), self.features.as_str())
     }
 }
 
@@ -96,7 +125,9 @@ pub(crate) fn arms(only: &[String]) -> Result<Vec<Arm>> {
             continue;
         };
         let features: &[Features] = match kind {
-            Kind::Ours | Kind::Envoy => &[Features::Bare, Features::Log],
+            Kind::Ours | Kind::Envoy => {
+                &[Features::Bare, Features::Log, Features::All, Features::AllUncached]
+            }
             Kind::Direct | Kind::Nginx | Kind::Haproxy => &[Features::Bare],
         };
         arms.extend(features.iter().map(|features| Arm {
@@ -129,6 +160,9 @@ fn find(name: &str) -> Option<PathBuf> {
 /// Where proxies run.
 pub(crate) struct Stage {
     origin: SocketAddr,
+    /// Takes spans, hands out keys.
+    helper: SocketAddr,
+    key_set: Value,
     folder: TempDir,
 }
 
@@ -141,11 +175,12 @@ pub(crate) struct Running {
 }
 
 impl Stage {
-    pub(crate) fn new(origin: SocketAddr) -> Result<Self> {
-        Ok(Self { origin, folder: tempfile::tempdir().context("make a folder for configurations")? })
+    pub(crate) fn new(origin: SocketAddr, helper: SocketAddr, key_set: Value) -> Result<Self> {
+        let folder = tempfile::tempdir().context("make a folder for configurations")?;
+        Ok(Self { origin, helper, key_set, folder })
     }
 
-    pub(crate) fn start(&self, arm: &Arm) -> Result<Running> {
+    pub(crate) fn start(&self, arm: &Arm, requests: &Requests) -> Result<Running> {
         if arm.kind == Kind::Direct {
             return Ok(Running { address: self.origin, ready: Duration::ZERO, child: None });
         }
@@ -156,7 +191,7 @@ impl Stage {
         let begun = Instant::now();
         let child = command.spawn().with_context(|| format!("start {}", arm.program.display()))?;
         let mut running = Running { address, ready: Duration::ZERO, child: Some(child) };
-        while !answers(address) {
+        while !answers(address, requests) {
             let ended = running.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
             if ended || begun.elapsed() > PATIENCE {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
@@ -182,9 +217,11 @@ impl Stage {
         match arm.kind {
             Kind::Direct => {}
             Kind::Ours => {
+                fs::write(&config, ours::document(self.origin, self.helper, arm.features)?.to_string())?;
                 let (inbound, app) = (address.to_string(), self.origin.to_string());
                 command.args(["run", "--inbound", &inbound, "--admin", "127.0.0.1:0", "--app", &app]);
-                let log = if arm.features == Features::Log { "json" } else { "off" };
+                command.arg("--config").arg(&config);
+                let log = if arm.features.logs() { "json" } else { "off" };
                 command
                     .env("SHOP_ACCESS_LOG", log)
                     .env("SHOP_ACCESS_LOG_SAMPLE", "1")
@@ -199,7 +236,10 @@ impl Stage {
                 command.arg("-db").arg("-f").arg(&config);
             }
             Kind::Envoy => {
-                fs::write(&config, envoy(address, self.origin, arm.features))?;
+                fs::write(
+                    &config,
+                    envoy::config(address, self.origin, self.helper, &self.key_set, arm.features),
+                )?;
                 command.args(["--concurrency", "1", "-l", "error", "--disable-hot-restart", "--config-yaml"]);
                 command.arg(fs::read_to_string(&config)?);
             }
@@ -237,11 +277,11 @@ impl Drop for Running {
     }
 }
 
-fn answers(address: SocketAddr) -> bool {
+fn answers(address: SocketAddr, requests: &Requests) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let mut begin = [0; 12];
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: shop.example\r\n\r\n").is_ok()
+    stream.write_all(requests.sender(0).next()).is_ok()
         && stream.read_exact(&mut begin).is_ok()
         && begin == *b"HTTP/1.1 200"
 }
@@ -292,46 +332,5 @@ frontend in
 backend app
   server one {origin}
 "
-    )
-}
-
-fn envoy(address: SocketAddr, origin: SocketAddr, features: Features) -> String {
-    let fields = "timestamp: '%START_TIME%', trace_id: '%REQ(TRACEPARENT)%', method: '%REQ(:METHOD)%', \
-                  path: '%REQ(:PATH)%', status: '%RESPONSE_CODE%', duration_ms: '%DURATION%', protocol: '%PROTOCOL%', \
-                  request_id: '%REQ(X-REQUEST-ID)%'";
-    let log = match features {
-        Features::Bare => String::new(),
-        Features::Log => format!(
-            "access_log: [{{name: log, typed_config: {{\"@type\": \
-             type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /dev/null, log_format: \
-             {{json_format: {{{fields}}}}}}}}}]"
-        ),
-    };
-    let manager = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
-    let place = |address: SocketAddr| {
-        format!("{{socket_address: {{address: {}, port_value: {}}}}}", address.ip(), address.port())
-    };
-    format!(
-        "static_resources:
-  listeners:
-  - address: {}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          \"@type\": {manager}
-          stat_prefix: inbound
-          use_remote_address: true
-          {log}
-          route_config: {{virtual_hosts: [{{name: all, domains: ['*'], routes: [{{match: {{prefix: /}}, route: {{cluster: app, timeout: 0s}}}}]}}]}}
-          http_filters: [{{name: router, typed_config: {{\"@type\": {router}}}}}]
-  clusters:
-  - name: app
-    connect_timeout: 1s
-    load_assignment: {{cluster_name: app, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {}}}}}]}}]}}
-",
-        place(address),
-        place(origin)
     )
 }

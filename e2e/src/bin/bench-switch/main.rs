@@ -22,6 +22,8 @@ use figures::{Figures, Round};
 const SECOND: u64 = 1_000_000;
 /// Where the measured service is.
 const NAMESPACE: &str = "bench-switch";
+/// Longest measurement, the cluster's own start left out.
+const LIMIT: Duration = Duration::from_mins(15);
 /// Its name.
 const NAME: &str = "product";
 /// The version that rollbacks return to.
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let figures = bench(&arguments.cluster, async |cluster| measure(cluster, arguments).await)?;
+    let figures = bench(&arguments.cluster, LIMIT, async |cluster| measure(cluster, arguments).await)?;
     if arguments.json {
         println!("{}", serde_json::to_string(&figures).context("write the figures")?);
     } else {

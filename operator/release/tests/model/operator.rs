@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, mem};
 
 use jiff::{SignedDuration, Timestamp};
 use shop_crds::{Reason, ShopServiceStatus};
-use shop_release::{Deployment, ObjectRef, Observed, Question, Refusal, SidecarView, Subject, Write, plan};
+use shop_release::{ObjectRef, Observed, Question, Refusal, SidecarView, Subject, Write, plan};
 
 use left::{never_emptied, returned, served, users, way_back_is_open};
 
@@ -102,8 +102,8 @@ struct Doing {
     version: String,
     writes: std::collections::VecDeque<Write>,
     sight: Sight,
-    /// When everything the caches showed was the present: the users' revision, where a stranger has scaled it to zero.
-    emptied: Option<i64>,
+    /// Whether everything the caches showed was the present.
+    fresh: bool,
     /// When that is so: whether the way back was open.
     open: bool,
 }
@@ -277,10 +277,6 @@ impl Operator {
         let fresh = self.shown.iter().all(|shown| *shown == world.version);
         let stamped = self.status.leader_epoch == self.epoch;
         let fresh = fresh && stamped;
-        let by_stranger =
-            |one: &&Deployment| one.drifted && one.replicas == 0 && sight.has_users(one.revision);
-        let emptied = self.observed.deployments.iter().find(by_stranger).filter(|_| fresh);
-        let emptied = emptied.map(|one| one.revision);
         let open = fresh && sight.back && way_back_is_open(&self.status, &sight, now);
         let reasons = made.events.iter().map(|event| event.reason).collect();
         let nothing = |write: &Write| matches!(write, Write::Ask(question) if self.is_known(question));
@@ -298,7 +294,7 @@ impl Operator {
             version: self.subject.resource_version.clone(),
             writes: made.writes.into(),
             sight,
-            emptied,
+            fresh,
             open,
         });
         Ok(reasons)

@@ -36,8 +36,8 @@ pub(super) fn returned(world: &World, doing: &Doing) -> Holds {
     })
 }
 
-/// A plan that was made from the present, and carried out whole, has left no users with a revision that a stranger
-/// has scaled to zero.
+/// A plan that was made from the present, and carried out whole, has left no users with a revision that is scaled to zero,
+/// whoever scaled it.
 pub(super) fn served(world: &World, doing: &Doing) -> Holds {
     let (selects, runs, drifted) = users(world);
     let release = world.status.release.as_ref();
@@ -46,8 +46,8 @@ pub(super) fn served(world: &World, doing: &Doing) -> Holds {
     let obstructed = !world.observed.refused.is_empty() || !world.observed.taken.is_empty();
     let sight = &doing.sight;
     // What has changed since is the next plan's to see to.
-    let known = !sight.replaced && sight.wanted == world.subject.spec.replicas;
-    let emptied = known && sight.wanted > 0 && selects.is_some() && doing.emptied == selects;
+    let known = doing.fresh && !sight.replaced && sight.wanted == world.subject.spec.replicas;
+    let emptied = known && sight.wanted > 0 && selects.is_some_and(|revision| sight.size(revision) == 0);
     let may = !emptied || stops || obstructed || drifted;
     holds(may || runs, Invariant::InUse, || {
         format!("users stay with revision {selects:?}, which is scaled to zero: {}", world.describe())

@@ -179,11 +179,6 @@ impl Sight {
         two.iter().filter(|one| **one != revision).filter_map(|one| self.pods.get(one)).sum()
     }
 
-    /// Whether the users' Service selects it.
-    pub(crate) fn has_users(&self, revision: i64) -> bool {
-        self.users == Some(revision)
-    }
-
     pub(crate) fn ready(&self, revision: i64) -> i32 {
         self.ready.get(&revision).copied().unwrap_or(0)
     }

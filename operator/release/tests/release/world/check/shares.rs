@@ -61,7 +61,7 @@ impl World {
         let before = self.observed.configs.iter().find(|one| one.revision == document.revision);
         let before = before.and_then(|one| one.document.as_ref()?.hand_off.as_ref());
         let rises = before.is_none_or(|before| before.to_revision != to || before.share < share);
-        if !rises || !hand_off.may_serve_locally || sight.back || sight.has_users(to) {
+        if !rises || !hand_off.may_serve_locally || sight.back {
             return Ok(());
         }
         let stays = takers.iter().any(|taker| !self.doomed.contains(&taker.uid));
