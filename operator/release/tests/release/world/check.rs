@@ -261,7 +261,9 @@ impl World {
         if let Some(decision) = fresh.and_then(|name| sight.decisions.iter().find(|one| one.name == *name)) {
             self.check_decision(decision, next)?;
         }
-        for approval in &release.approvals {
+        // Those that were noted before may have lost their decision: only so many are kept.
+        let noted = |approval| same.is_some_and(|same| same.approvals.contains(approval));
+        for approval in release.approvals.iter().filter(|approval| !noted(*approval)) {
             holds(sight.decides(Verb::Promote, release.to, &approval.by), Invariant::Fenced, || {
                 format!("{} did not decide for revision {}", approval.by, release.to)
             })?;
