@@ -14,6 +14,8 @@ use crate::settings::AccessLogSetting;
 
 /// Lines that may wait for the writer.
 const QUEUE: usize = 1_024;
+/// How long the first line waits for others: waking a thread for each line costs more CPU than all else that a request needs.
+const GATHER: Duration = Duration::from_millis(4);
 
 /// Longest path that is logged.
 const LONGEST_PATH: usize = 1_024;
@@ -192,7 +194,11 @@ fn write(entries: &Receiver<Entry>) {
             Some(entry)
         } else {
             let _ = out.flush();
-            entries.recv().ok()
+            let first = entries.recv().ok();
+            if matches!(first, Some(Entry::Line(_))) {
+                std::thread::sleep(GATHER);
+            }
+            first
         };
     }
 }

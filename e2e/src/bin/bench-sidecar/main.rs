@@ -107,8 +107,6 @@ fn measure(arm: &Arm, requests: &Requests, stage: &Stage, arguments: &Arguments)
     let busy = load::without_pause(address, requests, MANY, duration)?;
     let cpu_busy = running.cpu().saturating_sub(before);
     let rss = busy.rss_while(&running)?;
-    let idle_rss = load::with_idle(address, requests, IDLE, || running.rss())?;
-    let websocket_rss = load::with_websockets(address, requests, IDLE, || running.rss())?;
     // The others have no such table; Envoy's holds 20 senders.
     let senders_rss = if arm.kind == Kind::Ours && arm.features == Features::All {
         load::each_once(address, &requests.with_senders(SENDERS), FEW)?;
@@ -116,6 +114,9 @@ fn measure(arm: &Arm, requests: &Requests, stage: &Stage, arguments: &Arguments)
     } else {
         None
     };
+    let rss_before = running.rss()?;
+    let idle_rss = load::with_idle(address, requests, IDLE, || running.rss())?;
+    let websocket_rss = load::with_websockets(address, requests, IDLE, || running.rss())?;
     ensure!(!arm.features.is_all() || helper::received() > spans, "{} sent no spans", arm.label());
     Ok(Round {
         latencies: steady.latencies,
@@ -124,8 +125,8 @@ fn measure(arm: &Arm, requests: &Requests, stage: &Stage, arguments: &Arguments)
         cpu_busy: (cpu_busy, busy.requests),
         throughput: busy.requests as f64 / duration.as_secs_f64(),
         rss,
-        rss_idle: idle_rss.saturating_sub(rss),
-        rss_websockets: websocket_rss.saturating_sub(rss),
+        rss_idle: idle_rss.saturating_sub(rss_before),
+        rss_websockets: websocket_rss.saturating_sub(rss_before),
         rss_senders: senders_rss,
         ready: running.ready,
     })
