@@ -35,7 +35,7 @@ use tokio::time::{sleep, timeout};
 use crate::harness::{OPERATOR_NAMESPACE, Request};
 
 pub use {
-    bench::bench,
+    bench::{LIMIT, bench, tell},
     decision::Decided,
     fault::{switch_fault_off, switch_fault_on},
     spec::Spec,

@@ -83,6 +83,8 @@ impl From<Bad> for BodyError {
 pub enum Incoming {
     /// There is none.
     Empty,
+    /// What the sidecar itself says; `None` when that has been read.
+    Own(Option<Bytes>),
     /// By HTTP/2.
     Http2(Received),
     /// Of a call that the app makes.
@@ -105,6 +107,7 @@ impl http_body::Body for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
+            Self::Own(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
             Self::Http2(body) => body.poll(context),
             Self::Call(body) => Pin::new(body).poll_frame(context).map_err(BodyError::Call),
             Self::Exchange(exchange) => exchange.poll(context),
@@ -116,6 +119,7 @@ impl http_body::Body for Incoming {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Own(body) => body.is_none(),
             Self::Http2(body) => body.is_done(),
             Self::Call(body) => body.is_end_stream(),
             Self::Exchange(exchange) => exchange.is_done(),
@@ -127,6 +131,7 @@ impl http_body::Body for Incoming {
     fn size_hint(&self) -> SizeHint {
         let left = match self {
             Self::Empty => Some(0),
+            Self::Own(body) => Some(body.as_ref().map_or(0, |body| body.len() as u64)),
             Self::Http2(body) => return body.size_hint(),
             Self::Call(body) => return body.size_hint(),
             Self::Exchange(exchange) => return exchange.size_hint(),

@@ -15,6 +15,7 @@ use shop_contract::{headers::REASON, reasons};
 use super::Proxy;
 use crate::auth::Denied;
 use crate::config::Snapshot;
+use crate::grpc;
 use crate::handover::Purpose;
 use crate::http1::{BodyError, Incoming};
 use crate::limits::Permit;
@@ -30,28 +31,18 @@ pub(super) const GONE: u16 = 499;
 /// Statuses of gRPC that are the server's fault: `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
 const GRPC_FAILURES: [&[u8]; 5] = [b"2", b"4", b"13", b"14", b"15"];
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// What a refusal is to a gRPC caller: the codes of its specification.
-fn grpc_status(status: StatusCode, reason: &'static str) -> &'static str {
-    match (status, reason) {
-        (_, reasons::QUEUE_FULL) => "8",
-        (_, reasons::WOULD_MISS_DEADLINE) | (StatusCode::GATEWAY_TIMEOUT, _) => "4",
-        (StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS, _) => "8",
-        (StatusCode::FORBIDDEN, _) => "7",
-        (StatusCode::UNAUTHORIZED, _) => "16",
-        (StatusCode::NOT_IMPLEMENTED, _) => "12",
-        (StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY, _) => "14",
-        _ => "13",
+/// What the sidecar itself answers: why, to gRPC in its own way.
+pub(crate) fn refusal(status: StatusCode, reason: &'static str, is_grpc: bool) -> Response<Incoming> {
+    let mut response = Response::new(Incoming::Empty);
+    response.headers_mut().insert(HeaderName::from_static(REASON), HeaderValue::from_static(reason));
+    if is_grpc {
+        grpc::tell(response.headers_mut(), status, reason);
+    } else {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        *response.status_mut() = status;
+        *response.body_mut() = Incoming::Own(Some(Bytes::from_static(reason.as_bytes())));
     }
-}
-
-/// Says why there is no answer where the caller of gRPC looks for it: in the head of an answer without messages.
-pub(crate) fn tell_grpc(headers: &mut HeaderMap, status: StatusCode, reason: &'static str) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(status, reason)));
-    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(reason));
+    response
 }
 
 /// Which revisions had to do with a request.
@@ -247,22 +238,9 @@ impl Flight {
         self.status = status.as_u16();
         self.reason = Some(reason);
         self.proxy.telemetry.metrics.answered_by_itself(reason);
-        let is_grpc = self.spoken == Spoken::Grpc;
-        let body = (!is_grpc).then(|| Bytes::from_static(reason.as_bytes()));
-        let mut fields = HeaderMap::new();
-        self.mark(&mut fields);
-        let mut response =
-            Response::new(AnswerBody { inner: Inner::Own(body), lease: None, flight: Some(self) });
-        *response.headers_mut() = fields;
-        let headers = response.headers_mut();
-        headers.insert(HeaderName::from_static(REASON), HeaderValue::from_static(reason));
-        if is_grpc {
-            tell_grpc(headers, status, reason);
-        } else {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-            *response.status_mut() = status;
-        }
-        response
+        let mut response = refusal(status, reason, self.spoken == Spoken::Grpc);
+        self.mark(response.headers_mut());
+        response.map(|inner| AnswerBody { inner, lease: None, flight: Some(self) })
     }
 }
 
@@ -319,26 +297,20 @@ impl Drop for Flight {
 /// The body of an answer: passed on as it comes, never collected.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
-    inner: Inner,
+    inner: Incoming,
     lease: Option<Lease>,
     flight: Option<Flight>,
-}
-
-#[derive(Debug)]
-enum Inner {
-    Own(Option<Bytes>),
-    Stream(Incoming),
 }
 
 impl AnswerBody {
     /// The body of an upstream's answer.
     pub(super) fn stream(body: Incoming, lease: Lease, flight: Flight) -> Self {
-        Self { inner: Inner::Stream(body), lease: Some(lease), flight: Some(flight) }
+        Self { inner: body, lease: Some(lease), flight: Some(flight) }
     }
 
     /// No body; what is counted goes on elsewhere.
     pub(super) fn none() -> Self {
-        Self { inner: Inner::Own(None), lease: None, flight: None }
+        Self { inner: Incoming::Empty, lease: None, flight: None }
     }
 
     fn finish(&mut self) {
@@ -358,10 +330,7 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let mut polled = match &mut this.inner {
-            Inner::Own(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
-            Inner::Stream(body) => Pin::new(body).poll_frame(context),
-        };
+        let mut polled = Pin::new(&mut this.inner).poll_frame(context);
         match (&mut polled, &mut this.flight) {
             (Poll::Ready(Some(Err(_))), Some(flight)) => flight.failed = true,
             (Poll::Ready(Some(Ok(frame))), Some(flight)) => {
@@ -378,17 +347,11 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            Inner::Own(body) => body.is_none(),
-            Inner::Stream(body) => body.is_end_stream(),
-        }
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.inner {
-            Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-            Inner::Stream(body) => body.size_hint(),
-        }
+        self.inner.size_hint()
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-pub(crate) use answer::tell_grpc;
+pub(crate) use answer::refusal;
 
 use crate::config::Config;
 use crate::drain::DrainControl;

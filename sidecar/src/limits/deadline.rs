@@ -11,14 +11,13 @@ use shop_contract::{headers, reasons};
 
 use super::{Asked, Refusal};
 use crate::clock::Clock;
+use crate::grpc;
 use crate::telemetry::metrics::Spoken;
 
 const DEADLINE: HeaderName = HeaderName::from_static(headers::DEADLINE);
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Longest deadline that is taken seriously.
 const LONGEST: Duration = Duration::from_hours(24);
-/// The specification of gRPC has at most so many digits.
-const GRPC_DIGITS: usize = 8;
 
 /// Until when a request must be answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +36,7 @@ impl Deadline {
         let field = fields.get(DEADLINE).and_then(|value| millis(value.as_bytes()));
         let is_grpc = asked.spoken == Spoken::Grpc;
         let grpc = if is_grpc { fields.get(GRPC_TIMEOUT) } else { None };
-        let grpc = grpc.and_then(|value| grpc_timeout(value.as_bytes()));
+        let grpc = grpc.and_then(|value| grpc::timeout(value.as_bytes()));
         let told = field.into_iter().chain(grpc).min();
         let timeout = timeout.filter(|_| !is_grpc);
         let span = told.into_iter().chain(timeout).min();
@@ -93,31 +92,8 @@ impl Deadline {
     }
 }
 
-fn digits(text: &[u8], most: usize) -> Option<u64> {
-    if text.is_empty() || text.len() > most {
-        return None;
-    }
-    text.iter()
-        .try_fold(0_u64, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
-}
-
 fn millis(text: &[u8]) -> Option<Duration> {
-    digits(text, 15).map(Duration::from_millis)
-}
-
-/// `grpc-timeout`: digits and a unit.
-fn grpc_timeout(text: &[u8]) -> Option<Duration> {
-    let (unit, number) = text.split_last()?;
-    let number = digits(number, GRPC_DIGITS)?;
-    Some(match unit {
-        b'H' => Duration::from_secs(number * 3_600),
-        b'M' => Duration::from_secs(number * 60),
-        b'S' => Duration::from_secs(number),
-        b'm' => Duration::from_millis(number),
-        b'u' => Duration::from_micros(number),
-        b'n' => Duration::from_nanos(number),
-        _ => return None,
-    })
+    grpc::digits(text, 15).map(Duration::from_millis)
 }
 
 #[cfg(test)]

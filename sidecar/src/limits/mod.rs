@@ -241,6 +241,6 @@ impl Refusal {
 }
 
 /// Rounded up: who comes earlier would be refused again.
-fn whole_seconds(span: Duration) -> u64 {
+pub(crate) fn whole_seconds(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }

@@ -4,29 +4,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{Response, header};
 use http_body::{Body, Frame, SizeHint};
-use shop_contract::headers::REASON;
 
 use super::flight::{Flight, Refusal};
 use super::last_good::{self, Good};
 use crate::http1::{BodyError, Incoming};
-use crate::inbound::tell_grpc;
+use crate::inbound;
+use crate::limits::whole_seconds;
 use crate::upstream::Lease;
 
 /// The body of an answer: passed on as it comes, never collected but for a copy of what may be wanted again.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
-    inner: Inner,
+    inner: Incoming,
     lease: Option<Lease>,
     flight: Option<Flight>,
     keep: Option<Box<Keep>>,
-}
-
-#[derive(Debug)]
-enum Inner {
-    Own(Option<Bytes>),
-    Stream(Incoming),
 }
 
 /// A copy of an answer in the making.
@@ -40,7 +34,7 @@ pub(super) struct Keep {
 impl AnswerBody {
     /// What a dependency answers.
     pub(super) fn stream(body: Incoming, lease: Lease, flight: Option<Flight>, keep: Option<Keep>) -> Self {
-        let mut made = Self { inner: Inner::Stream(body), lease: Some(lease), flight, keep: None };
+        let mut made = Self { inner: body, lease: Some(lease), flight, keep: None };
         made.keep = keep.map(Box::new);
         made
     }
@@ -49,12 +43,12 @@ impl AnswerBody {
     pub(super) fn own(body: Bytes, flight: Option<Flight>) -> Self {
         // Without a body the head is all there is: trailers of gRPC are looked for there.
         let body = Some(body).filter(|body| !body.is_empty());
-        Self { inner: Inner::Own(body), lease: None, flight, keep: None }
+        Self { inner: Incoming::Own(body), lease: None, flight, keep: None }
     }
 
     /// Nothing.
     pub(super) fn none() -> Self {
-        Self { inner: Inner::Own(None), lease: None, flight: None, keep: None }
+        Self { inner: Incoming::Empty, lease: None, flight: None, keep: None }
     }
 
     fn note(&mut self, frame: &mut Frame<Bytes>) {
@@ -90,10 +84,7 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let mut polled = match &mut this.inner {
-            Inner::Own(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
-            Inner::Stream(body) => Pin::new(body).poll_frame(context),
-        };
+        let mut polled = Pin::new(&mut this.inner).poll_frame(context);
         match &mut polled {
             Poll::Ready(Some(Ok(frame))) => this.note(frame),
             Poll::Ready(Some(Err(_))) => {
@@ -109,17 +100,11 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            Inner::Own(body) => body.is_none(),
-            Inner::Stream(body) => body.is_end_stream(),
-        }
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.inner {
-            Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-            Inner::Stream(body) => body.size_hint(),
-        }
+        self.inner.size_hint()
     }
 }
 
@@ -134,24 +119,9 @@ impl Drop for AnswerBody {
 
 /// An answer of the sidecar itself.
 pub(super) fn refuse(refusal: Refusal, flight: Option<Flight>, is_grpc: bool) -> Response<AnswerBody> {
-    let body = if is_grpc { Bytes::new() } else { Bytes::from_static(refusal.reason.as_bytes()) };
-    let mut response = Response::new(AnswerBody::own(body, flight));
-    if !is_grpc {
-        *response.status_mut() = refusal.status;
-    }
-    let fields = response.headers_mut();
-    fields.insert(HeaderName::from_static(REASON), HeaderValue::from_static(refusal.reason));
-    if is_grpc {
-        tell_grpc(fields, refusal.status, refusal.reason);
-    } else {
-        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    }
+    let mut response = inbound::refusal(refusal.status, refusal.reason, is_grpc);
     if let Some(after) = refusal.retry_after {
-        // Rounded up: who comes back too soon is refused again.
-        fields.insert(
-            header::RETRY_AFTER,
-            after.as_millis().div_ceil(1_000).try_into().map_or(1_u64, |s: u64| s).into(),
-        );
+        response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(after).into());
     }
-    response
+    response.map(|inner| AnswerBody { inner, lease: None, flight, keep: None })
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use shop_contract::headers::{DEADLINE, RELEASE, REQUEST_ID};
 
+use crate::grpc;
+
 /// Requests that are remembered at once; calls of those beyond it are made without what they would have had.
 const MOST: usize = 4_096;
 /// Longest deadline that is believed.
@@ -94,23 +96,8 @@ fn trace(fields: &HeaderMap) -> Option<u128> {
 /// How long an answer may still take, as the request itself says.
 pub(super) fn left(fields: &HeaderMap) -> Option<Duration> {
     let told = fields.get(DEADLINE).and_then(|value| value.to_str().ok()?.parse().ok());
-    let grpc = fields.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
+    let grpc = fields.get("grpc-timeout").and_then(|value| grpc::timeout(value.as_bytes()));
     [told.map(Duration::from_millis), grpc].into_iter().flatten().min().map(|left| left.min(LONGEST))
-}
-
-/// At most eight digits and a unit (gRPC over HTTP/2, "Timeout").
-fn grpc_timeout(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    let number: u64 = std::str::from_utf8(digits).ok().filter(|text| text.len() <= 8)?.parse().ok()?;
-    Some(match unit {
-        b'H' => Duration::from_secs(number * 3_600),
-        b'M' => Duration::from_secs(number * 60),
-        b'S' => Duration::from_secs(number),
-        b'm' => Duration::from_millis(number),
-        b'u' => Duration::from_micros(number),
-        b'n' => Duration::from_nanos(number),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ mod timeline;
 mod whole;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -16,13 +15,11 @@ use shop_e2e::{
     cluster::{Cluster, DEFAULT_NAME},
     load::View,
     program,
-    scenario::{PATIENCE, Shop, bench},
+    scenario::{LIMIT, PATIENCE, Shop, bench, tell},
 };
 
 use figures::Figures;
 
-/// Longest measurement, the cluster's own start left out.
-const LIMIT: Duration = Duration::from_mins(15);
 /// Where the measured services are.
 const NAMESPACE: &str = "bench-release";
 /// Their name.
@@ -64,12 +61,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let figures = bench(&arguments.cluster, LIMIT, async |cluster| measure(cluster, arguments).await)?;
-    if arguments.json {
-        println!("{}", serde_json::to_string(&figures).context("write the figures")?);
-    } else {
-        figures.print();
-    }
-    Ok(())
+    tell(&figures, arguments.json, Figures::print)
 }
 
 async fn measure(cluster: &Cluster, arguments: &Arguments) -> Result<Figures> {

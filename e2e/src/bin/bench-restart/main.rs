@@ -12,7 +12,7 @@ use shop_e2e::{
     cluster::{Cluster, DEFAULT_NAME},
     load::{Connections, Latency, Report, View},
     program,
-    scenario::{Shop, Spec, bench},
+    scenario::{Shop, Spec, bench, tell},
 };
 
 /// Where the measured service is.
@@ -67,12 +67,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let limit = PATIENCE * 3 + EACH * arguments.replacements;
     let figures = bench(&arguments.cluster, limit, async |cluster| measure(cluster, arguments).await)?;
-    if arguments.json {
-        println!("{}", serde_json::to_string(&figures).context("write the figures")?);
-    } else {
-        figures.print();
-    }
-    Ok(())
+    tell(&figures, arguments.json, Figures::print)
 }
 
 async fn measure(cluster: &Cluster, arguments: &Arguments) -> Result<Figures> {

@@ -3,10 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Barrier;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::proxies::Running;
 use crate::requests::{Requests, Sender};
@@ -112,11 +112,8 @@ pub(crate) fn at_rate(
             Ok((latencies, late, connection))
         })
     });
-    let workers: Vec<_> = workers.collect();
     let (mut found, mut late) = (Found::default(), Vec::new());
-    for worker in workers {
-        let Ok(outcome) = worker.join() else { bail!("a worker of the load panicked") };
-        let (latencies, lates, connection) = outcome?;
+    for (latencies, lates, connection) in joined(workers)? {
         found.requests += latencies.len() as u64;
         found.latencies.extend(latencies);
         late.extend(lates);
@@ -151,11 +148,8 @@ pub(crate) fn without_pause(
             Ok((requests, connection))
         })
     });
-    let workers: Vec<_> = workers.collect();
     let mut found = Found::default();
-    for worker in workers {
-        let Ok(outcome) = worker.join() else { bail!("a worker of the load panicked") };
-        let (requests, connection) = outcome?;
+    for (requests, connection) in joined(workers)? {
         found.requests += requests;
         found.connections.push(connection);
     }
@@ -171,12 +165,16 @@ pub(crate) fn each_once(address: SocketAddr, requests: &Requests, connections: u
             (0..count).try_for_each(|_| connection.ask())
         })
     });
+    joined(workers).map(drop)
+}
+
+/// Starts all of them before it waits for the first.
+fn joined<T>(workers: impl Iterator<Item = JoinHandle<Result<T>>>) -> Result<Vec<T>> {
     let workers: Vec<_> = workers.collect();
-    for worker in workers {
-        let Ok(outcome) = worker.join() else { bail!("a worker of the load panicked") };
-        outcome?;
-    }
-    Ok(())
+    let join = |worker: JoinHandle<Result<T>>| {
+        worker.join().unwrap_or_else(|_| Err(anyhow!("a worker of the load panicked")))
+    };
+    workers.into_iter().map(join).collect()
 }
 
 /// Looks at something while so many connections are open that have had one request each.

@@ -18,7 +18,7 @@ use clap::Parser;
 use figures::{Figures, Round};
 use proxies::{Arm, Features, Kind, Stage};
 use requests::Requests;
-use shop_e2e::program;
+use shop_e2e::{program, scenario::tell};
 use token::Mint;
 
 /// Connections of the load at a fixed rate.
@@ -85,12 +85,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     eprintln!("{:40}", "");
-    if arguments.json {
-        println!("{}", serde_json::to_string(&figures.to_json()).context("write the figures")?);
-    } else {
-        figures.print();
-    }
-    Ok(())
+    tell(&figures.to_json(), arguments.json, |_| figures.print())
 }
 
 fn measure(arm: &Arm, requests: &Requests, stage: &Stage, arguments: &Arguments) -> Result<Round> {

@@ -14,7 +14,7 @@ use shop_e2e::{
     harness::{Audit, OPERATOR_USER},
     load::{Load, View},
     program,
-    scenario::{PATIENCE, Shop, Spec, bench, release_writes},
+    scenario::{LIMIT, PATIENCE, Shop, Spec, bench, release_writes, tell},
 };
 
 use figures::{Figures, Round};
@@ -22,8 +22,6 @@ use figures::{Figures, Round};
 const SECOND: u64 = 1_000_000;
 /// Where the measured service is.
 const NAMESPACE: &str = "bench-switch";
-/// Longest measurement, the cluster's own start left out.
-const LIMIT: Duration = Duration::from_mins(15);
 /// Its name.
 const NAME: &str = "product";
 /// The version that rollbacks return to.
@@ -59,12 +57,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let figures = bench(&arguments.cluster, LIMIT, async |cluster| measure(cluster, arguments).await)?;
-    if arguments.json {
-        println!("{}", serde_json::to_string(&figures).context("write the figures")?);
-    } else {
-        figures.print();
-    }
-    Ok(())
+    tell(&figures, arguments.json, Figures::print)
 }
 
 async fn measure(cluster: &Cluster, arguments: &Arguments) -> Result<Figures> {
