@@ -91,9 +91,22 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// How many of them there are to count on: none where we scaled the Deployment to zero, however long they are still seen.
+    /// How many of them there are to count on: those that stay, whichever go, where the Deployment was made smaller.
     pub(crate) fn ready(&self, status: &ShopServiceStatus, revision: i64) -> i32 {
-        if self.is_emptied(revision) { 0 } else { self.seen_ready(status, revision) }
+        if self.is_emptied(revision) {
+            return 0;
+        }
+        (self.seen_ready(status, revision) - self.leaving(revision)).max(0)
+    }
+
+    /// Pods that are about to go because the Deployment was made smaller. One whose template is replaced has more pods than it
+    /// is large too, but lets none go before another one is ready: its older pods do not count here.
+    fn leaving(&self, revision: i64) -> i32 {
+        let Some(deployment) = self.deployment(revision).filter(|one| !one.drifted) else { return 0 };
+        let stays =
+            |pod: &&Pod| !pod.terminating && pod.rejected.is_none() && pod.restart == deployment.restart;
+        let living = i32::try_from(self.pods(revision).filter(stays).count()).unwrap_or(i32::MAX);
+        (living - deployment.replicas).max(0)
     }
 
     /// Whether the revision was scaled to zero; where somebody else did so it is put back.

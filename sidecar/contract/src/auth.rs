@@ -9,6 +9,8 @@ use crate::traffic::token;
 pub const MAX_CLAIM_HEADERS: usize = 16;
 /// Most places that need no token.
 pub const MAX_OPEN: usize = 64;
+/// Most services that may call.
+pub const MAX_CALLERS: usize = 64;
 /// Longest URL, path and name of a claim.
 const MAX_URL: usize = 2_048;
 const MAX_PATH: usize = 1_024;
@@ -54,12 +56,42 @@ pub const RESERVED_HEADERS: [&str; 25] = [
 pub const RESERVED_PREFIXES: [&str; 3] = ["x-shop-", "x-forwarded-", "sec-websocket-"];
 
 /// Who may send requests.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Default, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Auth {
     /// Tokens; absent: none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
+    /// TLS between sidecars; absent: plain connections, and TLS is not offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtls: Option<Mtls>,
+}
+
+/// TLS between sidecars, in which both sides show a certificate. Certificate, key and roots lie in the mounted Secret under
+/// [`files`](crate::files) and change there without a new document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mtls {
+    /// Whether plain connections are let in too.
+    pub mode: MtlsMode,
+    /// Who this service is: `spiffe://cluster.local/ns/shop/svc/order`.
+    pub id: String,
+    /// Who may call, by id, beside the service's own pods; empty: whoever has a certificate, and everybody where plain
+    /// connections are let in. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callers: Vec<String>,
+}
+
+/// Whether plain connections are let in too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MtlsMode {
+    /// TLS is only for calls of its own: it has a certificate to show, and nobody is asked for one.
+    Off,
+    /// Both TLS and plain connections; a list of callers holds for both, so that plain ones are refused where there is one.
+    Permissive,
+    /// TLS alone.
+    Strict,
 }
 
 /// Which JSON Web Tokens (RFC 7519) are good.
@@ -113,8 +145,30 @@ pub struct Open {
 
 impl Auth {
     pub(crate) fn validate(&self) -> Result<(), InvalidDocument> {
-        self.jwt.as_ref().map_or(Ok(()), Jwt::validate)
+        if let Some(jwt) = &self.jwt {
+            jwt.validate()?;
+        }
+        self.mtls.as_ref().map_or(Ok(()), Mtls::validate)
     }
+}
+
+impl Mtls {
+    fn validate(&self) -> Result<(), InvalidDocument> {
+        spiffe_id("auth.mtls.id", &self.id)?;
+        range("auth.mtls.callers", "at most 64", self.callers.len(), 0..=MAX_CALLERS)?;
+        self.callers.iter().try_for_each(|id| spiffe_id("auth.mtls.callers", id))
+    }
+}
+
+/// A SPIFFE id with a path, as the standard has it (SPIFFE-ID section 2): at most 2048 bytes.
+pub(crate) fn spiffe_id(field: &'static str, id: &str) -> Result<(), InvalidDocument> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
+    let rest = id.strip_prefix("spiffe://").filter(|rest| rest.bytes().all(plain) && id.len() <= MAX_URL);
+    let parts = rest.map(|rest| rest.split('/').collect::<Vec<_>>()).unwrap_or_default();
+    if parts.len() < 2 || parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
+        return Err(InvalidDocument::SpiffeId(field, id.to_owned()));
+    }
+    Ok(())
 }
 
 impl Jwt {

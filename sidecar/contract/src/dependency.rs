@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::auth::spiffe_id;
 use crate::document::{InvalidDocument, at_least_one, range, text};
 
 /// Most dependencies of one service.
@@ -24,6 +25,9 @@ pub struct Dependency {
     /// Outside of the cluster, or no ShopService: this host, `host` or `host:port`. Absent: the pods of the ShopService.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// How it is spoken to; absent: plainly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<DependencyTls>,
     /// Opened on 127.0.0.1 for this dependency alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_port: Option<u16>,
@@ -48,6 +52,16 @@ pub struct Dependency {
     /// What a GET is answered when there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
+}
+
+/// TLS to a dependency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DependencyTls {
+    /// Its sidecars, both sides with certificates; theirs must be of this SPIFFE id: `{"sidecar": "spiffe://…/svc/inventory"}`.
+    Sidecar(String),
+    /// A host outside, by the roots that the public trusts; its certificate must be for this name: `{"host": "pay.example.com"}`.
+    Host(String),
 }
 
 /// Which pod gets a request.
@@ -129,6 +143,7 @@ impl Dependency {
         Self {
             name: name.into(),
             host: None,
+            tls: None,
             local_port: None,
             timeout_ms: 15_000,
             try_timeout_ms: None,
@@ -148,6 +163,11 @@ impl Dependency {
         }
         if let Some(host) = &self.host {
             text("dependsOn.host", host)?;
+        }
+        match &self.tls {
+            Some(DependencyTls::Sidecar(id)) => spiffe_id("dependsOn.tls.sidecar", id)?,
+            Some(DependencyTls::Host(name)) => text("dependsOn.tls.host", name)?,
+            None => {}
         }
         for millis in [Some(self.timeout_ms), self.try_timeout_ms].into_iter().flatten() {
             millis_in("dependsOn.timeoutMs", millis)?;

@@ -263,6 +263,9 @@ pub enum InvalidDocument {
     /// A source of keys that cannot be asked.
     #[error("auth.jwt.keys.jwks must be an http or https URL of at most 2048 visible ASCII characters")]
     Jwks,
+    /// What is no SPIFFE id.
+    #[error("{0} must be a SPIFFE id as spiffe://cluster.local/ns/shop/svc/order, but is {1:?}")]
+    SpiffeId(&'static str, String),
     /// A header that says something else already.
     #[error(
         "auth.jwt.headers must not set {0:?}; write another name, in lower case and without '_', as x-user-tier"

@@ -15,19 +15,19 @@ mod telemetry;
 mod traffic;
 
 pub use auth::{
-    Auth, ClaimHeader, Jwt, JwtKeys, MAX_CLAIM_HEADERS, MAX_OPEN, Open, RESERVED_HEADERS, RESERVED_PREFIXES,
-    USER_HEADER,
+    Auth, ClaimHeader, Jwt, JwtKeys, MAX_CALLERS, MAX_CLAIM_HEADERS, MAX_OPEN, Mtls, MtlsMode, Open,
+    RESERVED_HEADERS, RESERVED_PREFIXES, USER_HEADER,
 };
 pub use dependency::{
-    Balance, CircuitBreaker, Dependency, Fallback, MAX_ANSWER, MAX_DEPENDENCIES, MAX_PATHS, MAX_RETRIES,
-    url_variable,
+    Balance, CircuitBreaker, Dependency, DependencyTls, Fallback, MAX_ANSWER, MAX_DEPENDENCIES, MAX_PATHS,
+    MAX_RETRIES, url_variable,
 };
 pub use document::{
     App, Colour, Document, Endpoints, HandoverKeys, Identity, InvalidDocument, MAX_TRUSTED_HOPS, Protocol,
     PublicKeys, Readiness, Role, SCHEMA,
 };
 pub use limits::{Concurrency, Limits, MAX_RULES, Per, Priority, PriorityClass, Rate, RouteMatch, UserKey};
-pub use names::{env, headers, paths, ports, reasons};
+pub use names::{env, files, headers, paths, ports, reasons};
 pub use network::{Network, NotANetwork};
 pub use push::{Acknowledgement, Push, SIGNATURE_HEADER, document_hash};
 pub use stats::{DependencyCalls, Histogram, LATENCY_BOUNDS_US, RevisionCounters, Stats};

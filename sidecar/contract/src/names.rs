@@ -108,8 +108,14 @@ pub mod reasons {
     pub const SUSPENDED: &str = "suspended";
     /// The address is one of `limits.deny`.
     pub const ADDRESS_DENIED: &str = "address-denied";
+    /// A plain connection, where TLS with a certificate is asked for.
+    pub const TLS_REQUIRED: &str = "tls-required";
+    /// The caller's certificate is of a service that `auth.callers` does not list.
+    pub const CALLER_DENIED: &str = "caller-denied";
+    /// A `FaultPolicy` asked for it.
+    pub const FAULT: &str = "fault";
     /// All of them, for metrics that want a closed label set.
-    pub const ALL: [&str; 29] = [
+    pub const ALL: [&str; 32] = [
         DRAINING,
         APP_UNREACHABLE,
         APP_RESET,
@@ -139,7 +145,20 @@ pub mod reasons {
         RATE_LIMITED,
         SUSPENDED,
         ADDRESS_DENIED,
+        TLS_REQUIRED,
+        CALLER_DENIED,
+        FAULT,
     ];
+}
+
+/// Files of the mounted Secret that have the same name whatever they hold; they change there together.
+pub mod files {
+    /// Certificate of the service, PEM, with what it takes to get from it to a root.
+    pub const CERTIFICATE: &str = "tls.crt";
+    /// Its private key, PEM, PKCS 8.
+    pub const PRIVATE_KEY: &str = "tls.key";
+    /// Roots that other services' certificates come from, PEM: the one in use, and for a while the one before or after it.
+    pub const ROOTS: &str = "ca.crt";
 }
 
 /// Environment variables by which the operator starts a sidecar.

@@ -173,6 +173,37 @@ fn tokens_that_cannot_be_asked_for_are_named() {
     refused(&|jwt| jwt.except[1].methods[0] = "GE T".into(), "auth.jwt.except.methods must");
 }
 
+#[test]
+fn callers_and_tls_of_dependencies_are_spiffe_ids() {
+    let with = |id: &str, caller: &str, pod: &str| {
+        let mtls = Mtls { mode: MtlsMode::Strict, id: id.into(), callers: vec![caller.into()] };
+        let tls = Some(DependencyTls::Sidecar(pod.into()));
+        let document = Document {
+            auth: Some(Auth { mtls: Some(mtls), ..Auth::default() }),
+            depends_on: vec![Dependency { tls, ..Dependency::new("inventory") }],
+            ..document()
+        };
+        let again: Document = serde_json::from_slice(&serde_json::to_vec(&document).unwrap()).unwrap();
+        assert_eq!(again, document);
+        document.validate().map_err(|error| error.to_string())
+    };
+    let good = "spiffe://cluster.local/ns/shop/svc/order";
+    assert_eq!(with(good, good, good), Ok(()));
+    for bad in [
+        "",
+        "order",
+        "spiffe://",
+        "spiffe://cluster.local",
+        "spiffe:///ns",
+        "spiffe://a/../b",
+        "spiffe://a/b c",
+    ] {
+        assert!(with(bad, good, good).unwrap_err().contains("auth.mtls.id must be a SPIFFE id"), "{bad}");
+        assert!(with(good, bad, good).unwrap_err().contains("auth.mtls.callers"), "{bad}");
+        assert!(with(good, good, bad).unwrap_err().contains("dependsOn.tls.sidecar"), "{bad}");
+    }
+}
+
 fn counters(requests: u64, failures: u64, bucket: usize) -> RevisionCounters {
     let mut counters = RevisionCounters { requests, failures, ..RevisionCounters::default() };
     counters.latency.counts[bucket] = requests;

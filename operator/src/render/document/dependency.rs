@@ -24,6 +24,7 @@ pub(super) fn dependency(one: &planned::Dependency) -> Dependency {
     Dependency {
         name: one.name.clone(),
         host: one.host.clone(),
+        tls: None,
         local_port: one.local_port.map(|port| number(Some(port))),
         timeout_ms: span(one.timeout),
         try_timeout_ms: one.try_timeout.map(millis),

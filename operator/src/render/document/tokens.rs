@@ -27,6 +27,7 @@ pub(super) fn auth(jwt: &Jwt) -> Auth {
             headers: jwt.headers.iter().map(header).collect(),
             except: jwt.except.iter().map(open).collect(),
         }),
+        mtls: None,
     }
 }
 

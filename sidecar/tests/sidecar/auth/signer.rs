@@ -113,6 +113,7 @@ pub fn auth(keys: JwtKeys) -> Auth {
             headers: Vec::new(),
             except: Vec::new(),
         }),
+        mtls: None,
     }
 }
 
