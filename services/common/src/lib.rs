@@ -3,6 +3,7 @@
 //!
 //! A service builds its [`Routes`] from a [`Context`] and hands them to [`run()`]; everything else happens here.
 
+pub mod body;
 pub mod etag;
 pub mod faults;
 pub mod front;
@@ -12,9 +13,12 @@ pub mod run;
 pub mod serve;
 pub mod settings;
 pub mod stop;
+pub mod token;
 
+pub use body::Strict;
 pub use front::{Context, Front, Routes};
 pub use problem::{Code, Problem};
 pub use run::{RunError, run};
+pub use serve::Peer;
 pub use settings::Settings;
 pub use stop::{Held, Stop};

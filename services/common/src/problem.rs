@@ -1,6 +1,7 @@
 //! Problem details (RFC 9457): every error a client sees is one of these, with a code from a closed list.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +17,30 @@ pub enum Code {
     InvalidLimit,
     /// The cursor was not made by this API, or was made for another filter.
     InvalidCursor,
+    /// The body is no JSON, or not the object that is expected.
+    InvalidBody,
+    /// A field of the body has a value that is not allowed.
+    InvalidField,
+    /// The body is longer than is read.
+    BodyTooLarge,
+    /// The body is of another type than JSON.
+    UnsupportedMediaType,
+    /// There is no token, or it is not good.
+    Unauthenticated,
+    /// Name and password do not fit; which of them is not said.
+    WrongCredentials,
+    /// The refresh token is unknown, expired, revoked or was used before.
+    RefreshRefused,
+    /// The role of the user is not enough.
+    Forbidden,
+    /// No such user, or another one's for who may not see it.
+    UserNotFound,
+    /// Another user has this name.
+    NameTaken,
+    /// Too many attempts to log in with this name.
+    TooManyAttempts,
+    /// More waits than can be done soon.
+    Busy,
     /// No such path.
     RouteNotFound,
     /// No such product.
@@ -36,10 +61,22 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidRequest,
         Self::InvalidLimit,
         Self::InvalidCursor,
+        Self::InvalidBody,
+        Self::InvalidField,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Unauthenticated,
+        Self::WrongCredentials,
+        Self::RefreshRefused,
+        Self::Forbidden,
+        Self::UserNotFound,
+        Self::NameTaken,
+        Self::TooManyAttempts,
+        Self::Busy,
         Self::RouteNotFound,
         Self::ProductNotFound,
         Self::MethodNotAllowed,
@@ -56,6 +93,18 @@ impl Code {
             Self::InvalidRequest => "invalid-request",
             Self::InvalidLimit => "invalid-limit",
             Self::InvalidCursor => "invalid-cursor",
+            Self::InvalidBody => "invalid-body",
+            Self::InvalidField => "invalid-field",
+            Self::BodyTooLarge => "body-too-large",
+            Self::UnsupportedMediaType => "unsupported-media-type",
+            Self::Unauthenticated => "unauthenticated",
+            Self::WrongCredentials => "wrong-credentials",
+            Self::RefreshRefused => "refresh-refused",
+            Self::Forbidden => "forbidden",
+            Self::UserNotFound => "user-not-found",
+            Self::NameTaken => "name-taken",
+            Self::TooManyAttempts => "too-many-attempts",
+            Self::Busy => "busy",
             Self::RouteNotFound => "route-not-found",
             Self::ProductNotFound => "product-not-found",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -70,11 +119,23 @@ impl Code {
     /// The status it is answered with.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::InvalidRequest | Self::InvalidLimit | Self::InvalidCursor => StatusCode::BAD_REQUEST,
-            Self::RouteNotFound | Self::ProductNotFound | Self::UnknownFault => StatusCode::NOT_FOUND,
+            Self::InvalidRequest
+            | Self::InvalidLimit
+            | Self::InvalidCursor
+            | Self::InvalidBody
+            | Self::InvalidField => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated | Self::WrongCredentials | Self::RefreshRefused => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::RouteNotFound | Self::ProductNotFound | Self::UserNotFound | Self::UnknownFault => {
+                StatusCode::NOT_FOUND
+            }
+            Self::NameTaken => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::FaultInjected | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -85,6 +146,18 @@ impl Code {
             Self::InvalidRequest => "The request cannot be read",
             Self::InvalidLimit => "The limit is not a number from 1 to 100",
             Self::InvalidCursor => "The cursor does not belong to this list",
+            Self::InvalidBody => "The body cannot be read",
+            Self::InvalidField => "A field has a wrong value",
+            Self::BodyTooLarge => "The body is too large",
+            Self::UnsupportedMediaType => "The body is not JSON",
+            Self::Unauthenticated => "A good token is needed",
+            Self::WrongCredentials => "The name or the password is wrong",
+            Self::RefreshRefused => "The refresh token is not good",
+            Self::Forbidden => "This is not yours to do",
+            Self::UserNotFound => "There is no such user",
+            Self::NameTaken => "The name is taken",
+            Self::TooManyAttempts => "Too many attempts to log in",
+            Self::Busy => "The service has too much to do",
             Self::RouteNotFound => "There is nothing at this path",
             Self::ProductNotFound => "There is no such product",
             Self::MethodNotAllowed => "The method is not allowed at this path",
@@ -102,6 +175,8 @@ impl Code {
 pub struct Problem {
     code: Code,
     detail: Cow<'static, str>,
+    field: Option<Cow<'static, str>>,
+    retry_after: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -111,12 +186,26 @@ struct Body<'a> {
     status: u16,
     detail: &'a str,
     code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
 }
 
 impl Problem {
     /// A problem whose detail says what is wrong and, where the client can do something, what.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), field: None, retry_after: None }
+    }
+
+    /// Names the field of the request that is wrong.
+    #[must_use]
+    pub fn field(self, field: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: Some(field.into()), ..self }
+    }
+
+    /// Says when to come again, in whole seconds, rounded up, at least one.
+    #[must_use]
+    pub fn retry_after(self, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..self }
     }
 
     /// Its code.
@@ -138,6 +227,7 @@ impl IntoResponse for Problem {
             status: self.code.status().as_u16(),
             detail: &self.detail,
             code: self.code.as_str(),
+            field: self.field.as_deref(),
         };
         let json = serde_json::to_vec(&body).expect("strings and a number always serialise");
         let content_type = HeaderValue::from_static("application/problem+json");
@@ -150,6 +240,13 @@ impl IntoResponse for Problem {
             json,
         )
             .into_response();
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
+        }
         if self.code == Code::UpgradeRequired {
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
@@ -192,5 +289,8 @@ mod tests {
         let response = Problem::new(Code::InvalidCursor, "start again without a cursor").into_response();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let later =
+            Problem::new(Code::Busy, "later").retry_after(Duration::from_millis(1_200)).into_response();
+        assert_eq!(later.headers()[header::RETRY_AFTER], "2");
     }
 }

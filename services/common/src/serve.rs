@@ -5,7 +5,7 @@
 //! closes it at once if it is idle, and a request that was on its way is lost; that is why idle ones are kept until it is quiet.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +29,10 @@ use crate::stop::{Quiet, Stop};
 const QUIET_CHECK: Duration = Duration::from_millis(50);
 /// How long accepting rests after it failed, for example because no file descriptor was free.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// The address that a request's connection comes from; every request has it among its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
 
 /// The bounds of serving.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +105,10 @@ pub async fn serve(listener: TcpListener, front: Front, stop: Stop, limits: Limi
             begun_at = &mut quiet => break begun_at + limits.end,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = attend(stream, front.clone(), stop.clone(), closing.clone(), limits.streams);
+            Ok((stream, peer)) => {
+                let peer = Peer(peer.ip().to_canonical());
+                let (front, stop, closing) = (front.clone(), stop.clone(), closing.clone());
+                let connection = attend(stream, peer, front, stop, closing, limits.streams);
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -140,14 +146,22 @@ async fn wait_for_quiet(stop: &Stop, limits: Limits) -> Instant {
 }
 
 /// One connection from its first byte to its last. Errors are the client's: it went away, or spoke something else.
-async fn attend(stream: TcpStream, front: Front, stop: Stop, closing: CancellationToken, streams: u32) {
+async fn attend(
+    stream: TcpStream,
+    peer: Peer,
+    front: Front,
+    stop: Stop,
+    closing: CancellationToken,
+    streams: u32,
+) {
     // Answers are small and complete: waiting to fill a segment only delays them. A socket that refuses is closed already.
     let _ = stream.set_nodelay(true);
     let is_http2 = AtomicBool::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         if request.version() == Version::HTTP_2 {
             is_http2.store(true, Ordering::Relaxed);
         }
+        request.extensions_mut().insert(peer);
         let front = front.clone();
         async move { Ok::<_, Infallible>(front.answer(request.map(Body::new)).await) }
     });
