@@ -156,6 +156,13 @@ async fn pass_on(
     let is_grpc = flight.spoken == Spoken::Grpc;
     let (mut outbound, sender) = prepare(snapshot, request, &caller, &mut flight);
     let (gate, from) = (snapshot.auth.as_ref(), sender.from.as_ref());
+    let was_handed_over = from.is_some();
+    let (spoken, began) = (flight.spoken, flight.began());
+    let unknown = Asked { client: sender.client, user: None, was_handed_over, spoken, began };
+    let screened = match snapshot.limits.screen(&outbound.request, unknown) {
+        Ok(screened) => screened,
+        Err(refusal) => return turn_away(flight, &refusal),
+    };
     let user = match auth::step(gate, &mut outbound.request, from, &proxy.telemetry).await {
         Ok(user) => user,
         Err(denied) => return flight.deny(denied).into(),
@@ -164,15 +171,8 @@ async fn pass_on(
     let local_wire =
         if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
     let far_wire = if is_http2 && caller.upgrade.is_none() { Wire::Http2 } else { Wire::Http1 };
-    let was_handed_over = from.is_some();
-    let asked = Asked {
-        client: behalf.client,
-        user: behalf.user_id().map(auth::UserId::as_str),
-        was_handed_over,
-        spoken: flight.spoken,
-        began: flight.began(),
-    };
-    let admission = match snapshot.limits.check(&mut outbound.request, asked) {
+    let asked = Asked { user: behalf.user_id().map(auth::UserId::as_str), ..unknown };
+    let admission = match snapshot.limits.check(&mut outbound.request, asked, screened) {
         Ok(admission) => admission,
         Err(refusal) => return turn_away(flight, &refusal),
     };

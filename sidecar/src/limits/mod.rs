@@ -26,6 +26,7 @@ use concurrency::Places;
 use deadline::Deadline;
 use keys::Keys;
 use peers::{Suspension, Teller};
+pub use rate::Screened;
 use rate::{Rates, Told};
 use route::Route;
 
@@ -147,10 +148,24 @@ impl Limits {
         }
     }
 
-    /// Checks what can be told from a request's head.
-    pub fn check(&self, request: &mut Request<Body>, asked: Asked<'_>) -> Result<Admission, Refusal> {
+    /// Checks where a request comes from. It is done before tokens are verified, so that whoever sends bad ones does not have
+    /// them verified as often as he likes.
+    pub fn screen(&self, request: &Request<Body>, asked: Asked<'_>) -> Result<Screened, Refusal> {
+        match &self.rates {
+            Some(rates) if !asked.was_handed_over => rates.check_address(request, &asked),
+            _ => Ok(Screened::default()),
+        }
+    }
+
+    /// Checks what can be told from a request's head, and from who sent it.
+    pub fn check(
+        &self,
+        request: &mut Request<Body>,
+        asked: Asked<'_>,
+        screened: Screened,
+    ) -> Result<Admission, Refusal> {
         let told = match &self.rates {
-            Some(rates) if !asked.was_handed_over => rates.check(request, &asked)?,
+            Some(rates) if !asked.was_handed_over => rates.check(request, &asked, screened)?,
             _ => None,
         };
         // A stream has as many messages as it wants; each is bounded by the app.

@@ -46,6 +46,22 @@ struct Resolved {
     name: Box<str>,
 }
 
+/// What the rules for addresses say of a request that may come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Screened {
+    /// No rule is for its address.
+    is_exempt: bool,
+    least: Option<Least>,
+}
+
+/// The rule that has the least left.
+#[derive(Clone, Copy, Debug)]
+struct Least {
+    rule: usize,
+    left: u32,
+    whole_in: Duration,
+}
+
 /// What the caller of an admitted request is told: of the rule that has the least left.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
@@ -117,18 +133,49 @@ impl Rates {
         })
     }
 
-    /// Whether a request may come. Rules are asked in turn, and those before the one that refuses have counted it.
-    pub(super) fn check(&self, request: &Request<Body>, asked: &Asked<'_>) -> Result<Option<Told>, Refusal> {
+    /// Whether a request may come from where it comes from: what costs little, before it is known who sent it.
+    pub(super) fn check_address(
+        &self,
+        request: &Request<Body>,
+        asked: &Asked<'_>,
+    ) -> Result<Screened, Refusal> {
         let is_in = |list: &[Network]| list.iter().any(|network| network.contains(asked.client));
         if !self.allow.is_empty() && is_in(&self.allow) {
-            return Ok(None);
+            return Ok(Screened { is_exempt: true, least: None });
         }
         if !self.deny.is_empty() && is_in(&self.deny) {
             return Err(Refusal::new(StatusCode::FORBIDDEN, reasons::ADDRESS_DENIED));
         }
+        let least = self.take(request, asked, |per| per == Per::Ip, None)?;
+        Ok(Screened { is_exempt: false, least })
+    }
+
+    /// Whether it may come by all other rules, and what its sender is told.
+    pub(super) fn check(
+        &self,
+        request: &Request<Body>,
+        asked: &Asked<'_>,
+        screened: Screened,
+    ) -> Result<Option<Told>, Refusal> {
+        if screened.is_exempt {
+            return Ok(None);
+        }
+        let least = self.take(request, asked, |per| per != Per::Ip, screened.least)?;
+        let told =
+            least.and_then(|least| Some(self.told(self.rules.get(least.rule)?, least.left, least.whole_in)));
+        Ok(told)
+    }
+
+    /// Asks rules in turn; those before the one that refuses have counted the request. Answers which has the least left.
+    fn take(
+        &self,
+        request: &Request<Body>,
+        asked: &Asked<'_>,
+        of: impl Fn(Per) -> bool,
+        mut least: Option<Least>,
+    ) -> Result<Option<Least>, Refusal> {
         let now = self.telemetry.clock.now();
-        let mut least: Option<(&Resolved, u32, Duration)> = None;
-        for rule in &self.rules {
+        for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| of(rule.per)) {
             let fits = |route: &Route| route.fits(request.method(), request.uri().path());
             if !rule.route.as_ref().is_none_or(fits) {
                 continue;
@@ -136,14 +183,14 @@ impl Rates {
             let Some(key) = self.key(rule, request, asked) else { continue };
             match self.keys.take(key, &rule.rule, now) {
                 Verdict::Admitted { left, whole_in } => {
-                    if least.is_none_or(|(_, before, _)| left < before) {
-                        least = Some((rule, left, whole_in));
+                    if least.is_none_or(|before| left < before.left) {
+                        least = Some(Least { rule: at, left, whole_in });
                     }
                 }
                 refused => return Err(self.refuse(rule, key, refused)),
             }
         }
-        Ok(least.map(|(rule, left, whole_in)| self.told(rule, left, whole_in)))
+        Ok(least)
     }
 
     /// What a rule tells callers apart by; `None`: nothing of that is known.

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use shop_contract::{Auth, ClaimHeader, Document, JwtKeys, Open, Push, Sticky};
+use shop_contract::{Auth, ClaimHeader, Document, JwtKeys, Limits, Open, Per, Push, Rate, Sticky};
 use tempfile::TempDir;
 
 use crate::support::client::{Answer, Http1, Http2};
@@ -318,4 +318,37 @@ async fn what_a_known_token_costs() {
         assert!(admitted.expect("good").is_some());
     }
     println!("known token: {:?}", begun.elapsed() / rounds);
+}
+
+fn per(per: Per, requests: u32) -> Rate {
+    let window_ms = 3_600_000;
+    Rate { per, requests, window_ms, burst: None, suspend_ms: None, matches: None, sticky: false }
+}
+
+#[tokio::test]
+async fn bad_tokens_of_one_address_are_verified_only_as_often_as_it_may_ask() {
+    let (app, signer) = (telling().await, Signer::es256());
+    let issuer = Issuer::new(Some(signer.set("k1"))).await;
+    let mut pod = guarded(&app, &issuer, |_| {}).await;
+    let limits = Limits { rate: vec![per(Per::User, 1), per(Per::Ip, 5)], ..Limits::default() };
+    let denying = Limits { deny: vec!["127.0.0.0/8".into()], ..Limits::default() };
+    pod.document = Document { limits: Some(limits), generation: 2, ..pod.document.clone() };
+    assert_eq!(pod.push(&Push::Document(pod.document.clone())).await.0, 200);
+    let good = bearer(&signer.token("k1", "u-1", now()));
+    assert_eq!(get(&pod, "/", &good).await.status, 200);
+    // Each is signed, by a key that is not the issuer's: verifying it is what costs.
+    let stranger = Signer::es256();
+    for user in 0..20 {
+        let answer = get(&pod, "/", &bearer(&stranger.token("k1", &format!("u-{user}"), now()))).await;
+        let expected = if user < 4 { (401, "token-invalid") } else { (429, "rate-limited") };
+        assert_eq!(reason(&answer), expected, "{user}");
+    }
+    let metrics = pod.metrics().await;
+    assert!(metrics.contains("shop_sidecar_tokens_total{outcome=\"refused\"} 4\n"), "{metrics}");
+    assert!(metrics.contains("shop_sidecar_rate_limited_total{per=\"ip\"} 16\n"), "{metrics}");
+    assert!(metrics.contains("shop_sidecar_rate_limited_total{per=\"user\"} 0\n"), "{metrics}");
+
+    pod.document = Document { limits: Some(denying), generation: 3, ..pod.document.clone() };
+    assert_eq!(pod.push(&Push::Document(pod.document.clone())).await.0, 200);
+    assert_eq!(reason(&get(&pod, "/", &bearer("nonsense")).await), (403, "address-denied"));
 }
