@@ -211,6 +211,9 @@ fn aborting(view: &View<'_>, draft: &mut Draft, release: &ReleaseState, from: i6
             hand_off: None,
             ..wanted
         };
+        // Both may stand at zero, when pods are wanted again: those who have the users get theirs too.
+        let size = if stays == 0 { kept::size(view, draft, to) } else { stays };
+        let left = Wanted::new(to, Role::Retiring, size);
         let revisions = vec![still(stable, role(from)), still(left, role(to))];
         return Desired { revisions, services: Vec::new() };
     }

@@ -91,12 +91,9 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// How many of them there are to count on: those that stay, whichever go, where the Deployment was made smaller.
+    /// How many of them there are to count on: none where we scaled the Deployment to zero, however long they are still seen.
     pub(crate) fn ready(&self, status: &ShopServiceStatus, revision: i64) -> i32 {
-        if self.is_emptied(revision) {
-            return 0;
-        }
-        (self.seen_ready(status, revision) - self.leaving(revision)).max(0)
+        if self.is_emptied(revision) { 0 } else { self.seen_ready(status, revision) }
     }
 
     /// Pods that are about to go because the Deployment was made smaller. One whose template is replaced has more pods than it
@@ -158,7 +155,8 @@ impl<'a> View<'a> {
         }
         // Never more than the user wants, however many the other one still has.
         let bound = from.map_or(1, |from| self.seen_ready(status, from) - self.may_miss(from)).min(wanted);
-        self.ready(status, to) >= bound.max(1)
+        // Whichever of them go.
+        self.ready(status, to) - self.leaving(to) >= bound.max(1)
     }
 
     /// Whether `to` has enough ready pods for the users to go back to it from `from`.

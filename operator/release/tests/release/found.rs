@@ -63,6 +63,19 @@ fn scaling_down_in_a_release_does_not_stop_it() {
     assert!(!world.events.iter().any(|event| event.reason == Reason::WriteWithheld));
 }
 
+/// Wanted pods come to those who have the users, also when the way back begins before either revision has any.
+#[test]
+fn a_way_back_from_zero_gives_the_users_pods() {
+    let mut world = switched();
+    world.apply(|spec| spec.replicas = 0);
+    world.run_until(60, |world| size(world, 1) == 0 && size(world, 2) == 0);
+    world.apply(|spec| spec.replicas = 2);
+    world.decide(Verb::Rollback, 2);
+    world.operate();
+    world.operate();
+    assert_eq!((users(&world), size(&world, 1), size(&world, 2)), (Some(2), 2, 2));
+}
+
 /// Pods that a stranger starts of a revision that is struck off already hand over to the revision that drains; they go first.
 #[test]
 fn a_struck_off_revision_that_runs_again_does_not_keep_the_old_one() {
