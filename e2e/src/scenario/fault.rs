@@ -2,10 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
-use http_body_util::Empty;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http_body_util::Full;
+
+use super::ask::ask;
 
 /// Where the app listens in a pod, beside its sidecar.
 const APP_PORT: u16 = 8080;
@@ -21,13 +20,8 @@ pub async fn switch_fault_off(ip: &str, fault: &str) -> Result<()> {
 }
 
 async fn switch(ip: &str, fault: &str, method: Method) -> Result<()> {
-    let stream = TcpStream::connect((ip, APP_PORT)).await.context("connect to the app")?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
     let request = http::Request::builder().method(method).uri(format!("/faults/{fault}"));
-    let request = request.header("host", "app").body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await.context("switch a fault")?;
-    ensure!(answer.status().is_success(), "the fault was answered with {}", answer.status());
-    connection.abort();
+    let answer = ask((ip, APP_PORT), request.body(Full::default())?).await.context("switch a fault")?;
+    ensure!(answer.status.is_success(), "the fault was answered with {}", answer.status);
     Ok(())
 }

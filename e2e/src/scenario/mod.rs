@@ -4,6 +4,7 @@
 //! Everything here talks to the cluster through a [`kube::Client`] and must run on threads inside of the cluster's network
 //! namespace. Nothing waits without a deadline; a wait that fails says what the service's status was at the end.
 
+mod ask;
 mod bench;
 mod decision;
 pub mod drift;
@@ -35,6 +36,7 @@ use tokio::time::{sleep, timeout};
 use crate::harness::{OPERATOR_NAMESPACE, Request};
 
 pub use {
+    ask::{Answer, ask},
     bench::{LIMIT, bench, tell},
     decision::Decided,
     fault::{switch_fault_off, switch_fault_on},

@@ -14,6 +14,7 @@ mod liveness;
 mod never_ready;
 mod refusals;
 mod release;
+mod requests;
 mod restart;
 mod rollback;
 mod scale;
