@@ -10,6 +10,7 @@ mod clock;
 pub mod config;
 pub mod control;
 pub mod drain;
+pub mod faults;
 mod grpc;
 pub mod handover;
 mod http1;

@@ -129,6 +129,7 @@ fn document(app_port: u16) -> Result<Document, StandaloneError> {
         depends_on: Vec::new(),
         limits: None,
         telemetry: None,
+        faults: Vec::new(),
         push_keys: PublicKeys { current: BASE64.encode(key.public_key()), next: None },
         handover_keys: HandoverKeys { current: MAC_KEY.to_owned(), next: None },
     })

@@ -77,6 +77,7 @@ pub fn contract_document(
         limits: document.limits.as_ref().map(limits::limits),
         telemetry: telemetry::telemetry(&document.telemetry),
         auth: document.jwt.as_ref().map(tokens::auth),
+        faults: Vec::new(),
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
         handover_keys: HandoverKeys { current: keys.handover.clone(), next: None },
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::Auth;
 use crate::dependency::{self, Dependency};
+use crate::fault::{Fault, MAX_FAULTS};
 use crate::limits::Limits;
 use crate::network::{Network, NotANetwork};
 use crate::telemetry::Telemetry;
@@ -68,6 +69,9 @@ pub struct Document {
     /// What is told of requests; absent: as the sidecar has it by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,
+    /// Faults that are asked for, each with its end; at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
     /// Keys that may sign a push.
     pub push_keys: PublicKeys,
     /// Ids of the keys for the hand-over header's MAC.
@@ -263,6 +267,9 @@ pub enum InvalidDocument {
     /// A source of keys that cannot be asked.
     #[error("auth.jwt.keys.jwks must be an http or https URL of at most 2048 visible ASCII characters")]
     Jwks,
+    /// A fault that does nothing.
+    #[error("fault {0:?} must have a delay, an end, or both")]
+    NoFault(String),
     /// What is no SPIFFE id.
     #[error("{0} must be a SPIFFE id as spiffe://cluster.local/ns/shop/svc/order, but is {1:?}")]
     SpiffeId(&'static str, String),
@@ -310,6 +317,8 @@ impl Document {
         if let Some(telemetry) = &self.telemetry {
             telemetry.validate()?;
         }
+        range("faults", "at most 8", self.faults.len(), 0..=MAX_FAULTS)?;
+        self.faults.iter().try_for_each(Fault::validate)?;
         dependency::validate(&self.depends_on, self.app.port)
     }
 }

@@ -6,6 +6,7 @@
 mod auth;
 mod dependency;
 mod document;
+mod fault;
 mod limits;
 mod names;
 mod network;
@@ -26,6 +27,7 @@ pub use document::{
     App, Colour, Document, Endpoints, HandoverKeys, Identity, InvalidDocument, MAX_TRUSTED_HOPS, Protocol,
     PublicKeys, Readiness, Role, SCHEMA,
 };
+pub use fault::{Delay, Fault, FaultEnd, FaultMatch, MAX_DELAY_MS, MAX_FAULT_HEADERS, MAX_FAULTS};
 pub use limits::{Concurrency, Limits, MAX_RULES, Per, Priority, PriorityClass, Rate, RouteMatch, UserKey};
 pub use names::{env, files, headers, paths, ports, reasons};
 pub use network::{Network, NotANetwork};

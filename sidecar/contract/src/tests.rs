@@ -273,3 +273,40 @@ fn dependencies_are_checked() {
     }
     assert_eq!(url_variable("support-chat"), "SHOP_SUPPORT_CHAT_URL");
 }
+
+#[test]
+fn a_fault_is_bounded_and_does_something() {
+    type Change = fn(&mut Fault);
+    let fault = r#"{"policy": "drill", "untilUnixMs": 1795000000000, "share": 500, "dependency": "inventory",
+      "match": {"path": "/orders/{id}", "method": "POST", "headers": [{"name": "x-drill", "value": "yes"}]},
+      "delay": {"fixedMs": 200, "jitterMs": 100}, "end": {"abort": {"status": 503, "grpcStatus": 14}}}"#;
+    let fault: Fault = serde_json::from_str(fault).unwrap();
+    let with = |faults: Vec<Fault>| Document { faults, ..document() };
+    assert_eq!(with(vec![fault.clone()]).validate(), Ok(()));
+    assert_eq!(serde_json::to_value(FaultEnd::Drop).unwrap(), "drop");
+    assert!(
+        !serde_json::to_string(&document()).unwrap().contains("faults"),
+        "an older sidecar must accept it"
+    );
+    let cases: [(Change, &str); 6] = [
+        (|fault| fault.share = 0, "faults.share must be 1 to 10000"),
+        (
+            |fault| fault.delay = Some(Delay { fixed_ms: 60_000, jitter_ms: 1 }),
+            "faults.delay must be 1 ms to a minute",
+        ),
+        (|fault| fault.end = Some(FaultEnd::Abort { status: 200, grpc_status: None }), "400 to 599"),
+        (|fault| fault.end = Some(FaultEnd::Abort { status: 503, grpc_status: Some(0) }), "1 to 16"),
+        (
+            |fault| (fault.delay, fault.end) = (None, None),
+            "fault \"drill\" must have a delay, an end, or both",
+        ),
+        (|fault| fault.matches.as_mut().unwrap().method = Some("GET /".into()), "faults.match.method"),
+    ];
+    for (change, expected) in cases {
+        let mut changed = fault.clone();
+        change(&mut changed);
+        let error = with(vec![changed]).validate().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(with(vec![fault; MAX_FAULTS + 1]).validate().unwrap_err().to_string().contains("at most 8"));
+}

@@ -11,7 +11,7 @@ pub const MAX_MATCHES: usize = 16;
 /// Most methods of one mirror.
 pub const MAX_METHODS: usize = 16;
 /// Longest name of a header or cookie.
-const MAX_NAME: usize = 128;
+pub(crate) const MAX_NAME: usize = 128;
 /// Longest value of a header or cookie that is matched.
 const MAX_VALUE: usize = 253;
 /// Longest method.
@@ -165,7 +165,11 @@ pub(crate) fn token(field: &'static str, word: &str, longest: usize) -> Result<(
     }
 }
 
-fn value(field: &'static str, value: &str, allowed: impl Fn(u8) -> bool) -> Result<(), InvalidDocument> {
+pub(crate) fn value(
+    field: &'static str,
+    value: &str,
+    allowed: impl Fn(u8) -> bool,
+) -> Result<(), InvalidDocument> {
     let fits = (1..=MAX_VALUE).contains(&value.len()) && value.trim() == value;
     if fits && value.bytes().all(allowed) { Ok(()) } else { Err(InvalidDocument::Value(field)) }
 }

@@ -7,6 +7,7 @@
 pub mod balance;
 pub mod breaker;
 pub mod drain;
+pub mod fault;
 pub mod hops;
 pub mod http1;
 pub mod limit;

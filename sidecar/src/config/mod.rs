@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc, watch as channel};
 
 use crate::auth::Gate;
 use crate::choice::Choice;
+use crate::faults::Faults;
 use crate::handover::MacKeys;
 use crate::limits::{self, Limits};
 use crate::outbound::dependency::Dependencies;
@@ -63,6 +64,8 @@ pub struct Snapshot {
     pub(crate) dependencies: Option<Dependencies>,
     /// What is let in.
     pub limits: Limits,
+    /// Faults on requests; `None`: there are none.
+    pub faults: Option<Faults>,
     /// What is told of requests.
     pub observing: Observing,
     /// Handles with this document's labels.
@@ -343,6 +346,7 @@ impl Config {
             auth,
             dependencies,
             limits,
+            faults: Faults::new(&document.faults, None),
             observing: Observing::new(&document, before.map(|before| &before.observing), &self.telemetry),
             metrics: Arc::new(self.telemetry.metrics.resolve(&document)),
             document,

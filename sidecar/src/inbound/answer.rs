@@ -29,7 +29,7 @@ use crate::upstream::Lease;
 /// Status of a request whose caller went away before the answer began; it is only counted, never sent.
 pub(super) const GONE: u16 = 499;
 /// Statuses of gRPC that are the server's fault: `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
-const GRPC_FAILURES: [&[u8]; 5] = [b"2", b"4", b"13", b"14", b"15"];
+pub(super) const GRPC_FAILURES: [&[u8]; 5] = [b"2", b"4", b"13", b"14", b"15"];
 
 /// What the sidecar itself answers: why, to gRPC in its own way.
 pub(crate) fn refusal(status: StatusCode, reason: &'static str, is_grpc: bool) -> Response<Incoming> {
@@ -89,6 +89,8 @@ pub(super) struct Flight {
     /// Whether a gRPC call has told its status.
     told: bool,
     pub(super) reason: Option<&'static str>,
+    /// The FaultPolicy that had to do with it.
+    pub(super) fault: Option<Arc<str>>,
     /// Its place among those that the app works on.
     pub(super) permit: Option<Permit>,
 }
@@ -124,6 +126,7 @@ impl Flight {
             failed: false,
             told: false,
             reason: None,
+            fault: None,
             permit: None,
         }
     }
@@ -287,6 +290,7 @@ impl Drop for Flight {
             taken_over: self.way == Way::TakenOver,
             mirrored: self.way == Way::Copy,
             reason: self.reason,
+            fault: self.fault.take(),
         });
         if !logged {
             metrics.log_dropped.inc();

@@ -213,7 +213,8 @@ impl Connection {
             .await
         };
         self.reader.answer_begins();
-        let Some(Answer { mut response, tunnel }) = answered else { return Next::Broken };
+        let answered = answered.filter(|answer| !answer.is_dropped);
+        let Some(Answer { mut response, tunnel, .. }) = answered else { return Next::Broken };
         self.put_interim();
         if let Some(tunnel) = tunnel {
             return self.change_protocol(&response, tunnel).await;

@@ -2,6 +2,7 @@
 
 mod answer;
 mod connection;
+mod fault;
 pub(crate) mod headers;
 mod http1;
 mod http2;

@@ -12,7 +12,7 @@ use shop_flow::http1::host;
 use super::answer::{AnswerBody, Flight, Way};
 use super::sender::{self, Peer, Sender};
 use super::tunnel::Ends;
-use super::{Proxy, headers};
+use super::{Proxy, fault, headers};
 use crate::auth;
 use crate::config::Snapshot;
 use crate::handover::{self, Behalf, Purpose};
@@ -35,11 +35,13 @@ pub(super) struct Answer {
     pub(super) response: Response<AnswerBody>,
     /// What follows the answer's head, when that changes the protocol.
     pub(super) tunnel: Option<Box<Ends>>,
+    /// It is not sent: the connection ends, of HTTP/2 the stream.
+    pub(super) is_dropped: bool,
 }
 
 impl From<Response<AnswerBody>> for Answer {
     fn from(response: Response<AnswerBody>) -> Self {
-        Self { response, tunnel: None }
+        Self { response, tunnel: None, is_dropped: false }
     }
 }
 
@@ -190,6 +192,13 @@ async fn pass_on(
     if !hand_over && !was_handed_over {
         mirror(proxy, snapshot, &mut outbound, far_wire, behalf, flight.spoken);
     }
+    if let Some(faults) = snapshot.faults.as_ref().filter(|_| !hand_over) {
+        match fault::step(faults, &outbound.request, &admission, &mut flight).await {
+            None => {}
+            Some(fault::Instead::Late(refusal)) => return turn_away(flight, &refusal),
+            Some(fault::Instead::End(end)) => return fault::end(flight, end),
+        }
+    }
     remember(proxy, snapshot, &outbound, &mut flight);
     let sent = {
         let sent = pin!(async {
@@ -214,7 +223,8 @@ async fn pass_on(
                 let is_websocket =
                     caller.upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
                 let tunnel = Some(Box::new(Ends { app, is_websocket, flight, lease }));
-                return Answer { response: response.map(|_| AnswerBody::none()), tunnel };
+                let response = response.map(|_| AnswerBody::none());
+                return Answer { tunnel, ..response.into() };
             }
             headers::strip_hop_by_hop(response.headers_mut());
             admission.tell(response.headers_mut());

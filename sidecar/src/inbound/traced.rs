@@ -46,6 +46,7 @@ impl Flight {
             spoken: self.spoken,
             failed: self.has_failed(),
             reason: self.reason,
+            fault: self.fault.clone(),
             revision: snapshot.document.identity.revision,
             colour: snapshot.document.colour.as_str(),
             way: self.way_word(),

@@ -28,7 +28,7 @@ use keys::Keys;
 use peers::{Suspension, Teller};
 pub use rate::Screened;
 use rate::{Rates, Told};
-use route::Route;
+pub(crate) use route::Route;
 
 use crate::clock::Clock;
 use crate::handover::MacKeys;

@@ -1,4 +1,4 @@
-//! Which requests a rule is for: by path and method.
+//! Which requests a rule is for: by path and method. Faults go by it as well.
 
 use std::borrow::Cow;
 
@@ -7,29 +7,64 @@ use shop_contract::RouteMatch;
 
 /// A resolved [`RouteMatch`].
 #[derive(Debug)]
-pub(super) struct Route {
-    /// Without a slash at its end.
-    path: Option<Box<str>>,
+pub(crate) struct Route {
+    path: Option<Prefix>,
     method: Option<Method>,
     /// Its method is none. Accepted documents have none of these.
     never: bool,
 }
 
+/// A path, and all below it.
+#[derive(Debug)]
+enum Prefix {
+    /// Without a slash at its end.
+    Plain(Box<str>),
+    /// By its segments; `None`: any.
+    Segments(Vec<Option<Box<str>>>),
+}
+
+impl Prefix {
+    fn new(path: &str) -> Self {
+        let path = path.trim_end_matches('/');
+        let is_any = |segment: &str| segment.starts_with('{') && segment.ends_with('}');
+        if !path.split('/').any(is_any) {
+            return Self::Plain(path.into());
+        }
+        let segment = |segment: &str| (!is_any(segment)).then(|| segment.into());
+        Self::Segments(path.split('/').map(segment).collect())
+    }
+
+    fn fits(&self, path: &str) -> bool {
+        match self {
+            Self::Plain(prefix) => is_below(prefix, path),
+            Self::Segments(wanted) => {
+                let mut found = path.split('/');
+                wanted.iter().all(|wanted| {
+                    found.next().is_some_and(|found| match wanted {
+                        Some(wanted) => **wanted == *found,
+                        None => !found.is_empty(),
+                    })
+                })
+            }
+        }
+    }
+}
+
 impl Route {
-    pub(super) fn new(wanted: &RouteMatch) -> Self {
+    pub(crate) fn new(wanted: &RouteMatch) -> Self {
         let method = wanted.method.as_ref().and_then(|method| Method::from_bytes(method.as_bytes()).ok());
         Self {
-            path: wanted.path.as_ref().map(|path| path.trim_end_matches('/').into()),
+            path: wanted.path.as_deref().map(Prefix::new),
             never: method.is_some() != wanted.method.is_some(),
             method,
         }
     }
 
     /// Whether a request is one of these.
-    pub(super) fn fits(&self, method: &Method, path: &str) -> bool {
+    pub(crate) fn fits(&self, method: &Method, path: &str) -> bool {
         !self.never
             && self.method.as_ref().is_none_or(|wanted| wanted == method)
-            && self.path.as_ref().is_none_or(|prefix| is_below(prefix, &plain(path)))
+            && self.path.as_ref().is_none_or(|prefix| prefix.fits(&plain(path)))
     }
 }
 
@@ -95,6 +130,22 @@ mod tests {
         }
         assert!(route(Some("/"), None).fits(&Method::GET, "/anything"));
         assert!(route(Some("/orders/"), None).fits(&Method::GET, "/orders"));
+    }
+
+    #[test]
+    fn a_name_in_braces_is_any_one_segment() {
+        let pay = route(Some("/orders/{id}/pay"), None);
+        for (path, fits) in [
+            ("/orders/7/pay", true),
+            ("/orders/7/pay/now", true),
+            ("//orders/%37/pay", true),
+            ("/orders//pay", false),
+            ("/orders/pay", false),
+            ("/orders/7/payment", false),
+            ("/orders/7", false),
+        ] {
+            assert_eq!(pay.fits(&Method::GET, path), fits, "{path}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use shop_flow::{retry, sticky};
 
 use super::dependency::Dependency;
 use super::endpoints::Endpoint;
+use super::fault;
 use super::flight::Refusal;
 use crate::telemetry::Telemetry;
 use crate::upstream::{Answered, Body, Failure, Outbound, Replay, ReplayHandle, Unanswered, Wire};
@@ -44,7 +45,7 @@ enum Next {
 }
 
 /// What becomes of a try.
-enum Tried {
+pub(super) enum Tried {
     Answered(Box<Answered>),
     /// It did not leave.
     Unsent(Box<Outbound>),
@@ -172,6 +173,11 @@ impl Call<'_> {
         let began = clock.now();
         let per_try = self.dependency.rules.try_timeout_ms.map(Duration::from_millis);
         let until = per_try.map_or(self.deadline, |longest| self.deadline.min(began + longest));
+        if let Some(faults) = &self.dependency.faults
+            && let Some(instead) = fault::step(faults, self.telemetry, endpoint, &outbound, until).await
+        {
+            return instead;
+        }
         let sent = tokio::select! {
             sent = endpoint.upstream.send(outbound, self.wire) => sent,
             () = endpoint.dies(clock) => Err(Unanswered { failure: Failure::Reset, unsent: None }),

@@ -14,6 +14,7 @@ use super::last_good::LastGood;
 use super::names;
 use super::resolver::Resolver;
 use crate::clock::Clock;
+use crate::faults::Faults;
 use crate::telemetry::Metrics;
 use crate::telemetry::dependencies::DependencyMetrics;
 
@@ -32,6 +33,8 @@ pub(crate) struct Dependency {
     /// What is wanted.
     pub(super) rules: shop_contract::Dependency,
     pub(super) breaker: Option<Rules>,
+    /// Faults on calls to it; `None`: there are none.
+    pub(super) faults: Option<Faults>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -69,7 +72,8 @@ impl Dependencies {
                 open: Duration::from_millis(breaker.open_ms),
                 trials: breaker.trials,
             });
-            Arc::new(Dependency { rules: rules.clone(), breaker, shared })
+            let faults = Faults::new(&document.faults, Some(&rules.name));
+            Arc::new(Dependency { rules: rules.clone(), breaker, faults, shared })
         });
         let all = all.collect();
         let traces = before.map(|before| Arc::clone(&before.traces)).unwrap_or_default();

@@ -11,6 +11,7 @@ mod connection;
 pub(crate) mod context;
 pub(crate) mod dependency;
 mod endpoints;
+mod fault;
 mod flight;
 mod last_good;
 mod names;

@@ -77,6 +77,7 @@ impl CallSpan {
             spoken,
             failed,
             reason: self.reason,
+            fault: None,
             revision: self.revision,
             colour: self.colour,
             way: None,

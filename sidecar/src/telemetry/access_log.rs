@@ -102,6 +102,8 @@ pub struct Line {
     pub mirrored: bool,
     /// Why the sidecar itself answered.
     pub reason: Option<&'static str>,
+    /// The FaultPolicy that had to do with it.
+    pub fault: Option<Arc<str>>,
 }
 
 #[derive(Serialize)]
@@ -133,6 +135,8 @@ struct Written<'a> {
     mirrored: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'a str>,
 }
 
 impl AccessLog {
@@ -225,6 +229,7 @@ fn written(line: &Line) -> Written<'_> {
         taken_over: line.taken_over,
         mirrored: line.mirrored,
         reason: line.reason,
+        fault: line.fault.as_deref(),
     }
 }
 
@@ -252,6 +257,7 @@ mod tests {
             taken_over: true,
             mirrored: false,
             reason: Some("app-unreachable"),
+            fault: None,
         }
     }
 

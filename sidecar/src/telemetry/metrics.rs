@@ -94,6 +94,30 @@ impl TokenSeen {
     }
 }
 
+/// What a fault does to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It waits.
+    Delay,
+    /// The sidecar answers.
+    Abort,
+    /// Nobody answers.
+    Drop,
+}
+
+impl FaultKind {
+    const ALL: [Self; 3] = [Self::Delay, Self::Abort, Self::Drop];
+
+    /// The word for it in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delay => "delay",
+            Self::Abort => "abort",
+            Self::Drop => "drop",
+        }
+    }
+}
+
 /// All metrics of a sidecar.
 #[derive(Debug)]
 pub struct Metrics {
@@ -110,6 +134,7 @@ pub struct Metrics {
     self_answered: Vec<(&'static str, IntCounter)>,
     config_refused: IntCounterVec,
     tokens: Vec<IntCounter>,
+    faults: Vec<IntCounter>,
     jwks_fetches: [IntCounter; 2],
     jwks_stale: IntGauge,
     dependencies: Families,
@@ -204,6 +229,7 @@ impl Metrics {
         let registry = Registry::new();
         let reasons = counters(&registry, table::SELF_ANSWERED)?;
         let tokens = counters(&registry, table::TOKENS)?;
+        let faults = counters(&registry, table::FAULTS)?;
         let fetches = counters(&registry, table::JWKS_FETCHES)?;
         let not_mirrored = counters(&registry, table::NOT_MIRRORED)?;
         let overflowed = counters(&registry, table::OVERFLOWED)?;
@@ -229,6 +255,7 @@ impl Metrics {
                 .collect(),
             config_refused: counters(&registry, table::CONFIG_REFUSED)?,
             tokens: TokenSeen::ALL.iter().map(|seen| tokens.with_label_values(&[seen.as_str()])).collect(),
+            faults: FaultKind::ALL.iter().map(|kind| faults.with_label_values(&[kind.as_str()])).collect(),
             jwks_fetches: ["failed", "done"].map(|outcome| fetches.with_label_values(&[outcome])),
             jwks_stale: gauge(&registry, table::JWKS_STALE)?,
             spans: Why::ALL.iter().map(|why| spans.with_label_values(&[why.as_str()])).collect(),
@@ -353,6 +380,13 @@ impl Metrics {
     /// Counts a copy of a request that was not made or not answered.
     pub fn not_copied(&self, cause: NotCopied) {
         if let Some(counter) = self.not_mirrored.get(cause as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Counts what a fault did to a request.
+    pub fn fault(&self, kind: FaultKind) {
+        if let Some(counter) = self.faults.get(kind as usize) {
             counter.inc();
         }
     }

@@ -246,6 +246,13 @@ pub const CONFIG_REFUSED: Metric = metric(
     &["cause"],
     "Documents and endpoint lists that were refused, by cause",
 );
+/// What faults did.
+pub const FAULTS: Metric = metric(
+    "shop_sidecar_faults_total",
+    Kind::Counter,
+    &["kind"],
+    "Requests and calls that a FaultPolicy made slower (`delay`), answered (`abort`) or left without an answer (`drop`)",
+);
 /// Tokens of requests.
 pub const TOKENS: Metric = metric(
     "shop_sidecar_tokens_total",
@@ -315,7 +322,7 @@ pub const DEPENDENCY_OPEN: Metric = metric(
 );
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 40] = [
+pub const ALL: [Metric; 41] = [
     REQUESTS,
     DURATION,
     ROUTE_REQUESTS,
@@ -346,6 +353,7 @@ pub const ALL: [Metric; 40] = [
     QUEUE_WAIT,
     GENERATION,
     CONFIG_REFUSED,
+    FAULTS,
     TOKENS,
     JWKS_FETCHES,
     JWKS_STALE,

@@ -137,6 +137,13 @@ impl Upstream {
         Ok(Answered { response, lease, upgraded })
     }
 
+    /// An answer that is none of this upstream's, and is given in its place.
+    pub(crate) fn instead(self: &Arc<Self>, response: Response<Incoming>) -> Answered {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let lease = Lease { upstream: Arc::clone(self), stream: None };
+        Answered { response, lease, upgraded: None }
+    }
+
     /// For choosing among several.
     pub fn load(&self, now: Duration) -> Load {
         let troubled = self.troubled.load(Ordering::Relaxed);

@@ -5,6 +5,7 @@ mod choice;
 mod config;
 mod counters;
 mod drain;
+mod faults;
 mod frames;
 mod hand_off;
 mod limits;

@@ -66,10 +66,13 @@ pub(super) async fn serve(
     })
     .await;
     answered.tell();
-    let Some(Answer { response, tunnel }) = answer else {
+    let Some(Answer { response, tunnel, is_dropped }) = answer else {
         conduct.taken_back.fetch_add(1, Ordering::Relaxed);
         return;
     };
+    if is_dropped {
+        return respond.send_reset(Reason::INTERNAL_ERROR);
+    }
     match (tunnel, socket) {
         (Some(ends), Some(socket)) => {
             if let Ok(stream) = respond.send_response(accept_websocket(response), false) {

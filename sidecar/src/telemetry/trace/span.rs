@@ -49,6 +49,8 @@ pub struct Span {
     pub failed: bool,
     /// Why the sidecar itself answered.
     pub reason: Option<&'static str>,
+    /// The FaultPolicy that had to do with it.
+    pub fault: Option<Arc<str>>,
     /// This pod's revision.
     pub revision: i64,
     /// Its colour.
@@ -109,6 +111,7 @@ impl Span {
         all.extend(self.route.as_deref().map(|route| otlp::text("http.route", route)));
         all.extend(self.status.map(|status| otlp::number("http.response.status_code", status.into())));
         all.extend(self.reason.map(|reason| otlp::text("shop.reason", reason)));
+        all.extend(self.fault.as_deref().map(|policy| otlp::text("shop.fault", policy)));
         all.extend(self.way.map(|way| otlp::text("shop.way", way)));
         match self.spoken {
             Spoken::Http1 => all.push(otlp::text("network.protocol.version", "1.1")),
@@ -168,6 +171,7 @@ mod tests {
             spoken: Spoken::Http1,
             failed: true,
             reason: Some("app-unreachable"),
+            fault: None,
             revision: 7,
             colour: "green",
             way: None,

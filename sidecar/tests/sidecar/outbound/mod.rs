@@ -1,6 +1,7 @@
 //! Calls of the app to other services, through its sidecar, to several fake pods of them.
 
 mod chain;
+mod faults;
 mod limits;
 mod pods;
 mod reach;

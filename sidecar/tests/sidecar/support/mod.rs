@@ -174,6 +174,7 @@ pub fn document(revision: i64, app_port: u16, keys: &Keys) -> Document {
         depends_on: Vec::new(),
         limits: None,
         telemetry: None,
+        faults: Vec::new(),
         push_keys: keys.public(),
         handover_keys: HandoverKeys { current: "k1".into(), next: None },
     }
