@@ -20,6 +20,9 @@ enum Service {
     /// The catalogue: products and their prices over JSON, WebSocket and gRPC on one port
     #[command(after_help = "Endpoints, problem codes and faults are described in services/README.md.")]
     Product(Box<shop_product::Settings>),
+    /// The users: accounts, passwords, sessions, and the tokens that all services verify
+    #[command(after_help = "Endpoints, problem codes and faults are described in services/README.md.")]
+    User(Box<shop_user::Settings>),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn run(service: Service) -> anyhow::Result<()> {
     let ended = runtime.block_on(async {
         match service {
             Service::Product(settings) => shop_product::run(&settings).await,
+            Service::User(settings) => shop_user::run(&settings).await,
         }
     });
     // What is still open after its time is cut, not waited for.
@@ -66,7 +70,6 @@ mod tests {
     fn the_catalogue_is_a_command() {
         let cli = Cli::try_parse_from(["shopd", "product", "--port", "8081", "--fault", "latency=5ms"])
             .expect("understood");
-        let Service::Product(settings) = cli.service;
-        assert_eq!(settings.common.port, 8081);
+        assert!(matches!(cli.service, Service::Product(settings) if settings.common.port == 8081));
     }
 }
