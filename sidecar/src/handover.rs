@@ -2,7 +2,8 @@
 //!
 //! Without the MAC any client could claim to be somebody else and skip what the first sidecar has checked. The text is
 //! `v1;<key id>;<from revision>;<client address>;<MAC in base64>`, with `m1` of a copy that nobody waits for. Where the first
-//! sidecar has verified a token, what it says of the user follows the address, and the words are `v2` and `m2`. The MAC is
+//! sidecar has verified a token, what it says of the user follows the address, and the words are `v2` and `m2`; where the caller has
+//! shown a certificate, its SPIFFE id follows that, and they are `v3` and `m3`, with both `v4` and `m4`. The MAC is
 //! HMAC-SHA256 and covers service and receiving revision too, so that a header taken from one revision is worth nothing at
 //! another.
 
@@ -17,6 +18,7 @@ use http::HeaderValue;
 use shop_contract::{HandoverKeys, Identity};
 
 use crate::auth::{UserId, Verified};
+use crate::tls::callers::Caller;
 
 /// Bytes of a MAC key; a shorter one is refused.
 const KEY_BYTES: usize = 32;
@@ -115,14 +117,42 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    fn word(self, with_user: bool) -> &'static str {
-        match (self, with_user) {
-            (Self::Answer, false) => "v1",
-            (Self::Answer, true) => "v2",
-            (Self::Copy, false) => "m1",
-            (Self::Copy, true) => "m2",
+    fn word(self, told: Told<'_>) -> &'static str {
+        let words = match self {
+            Self::Answer => ["v1", "v2", "v3", "v4"],
+            Self::Copy => ["m1", "m2", "m3", "m4"],
+        };
+        let [none, user, caller, both] = words;
+        match (told.user.is_some(), told.caller.is_some()) {
+            (false, false) => none,
+            (true, false) => user,
+            (false, true) => caller,
+            (true, true) => both,
         }
     }
+
+    /// What a word says: what for, whether of a user, and whether of a caller.
+    fn of(word: &str) -> Option<(Self, bool, bool)> {
+        let (purpose, number) = match word.split_at_checked(1)? {
+            ("v", number) => (Self::Answer, number),
+            ("m", number) => (Self::Copy, number),
+            _ => return None,
+        };
+        match number {
+            "1" => Some((purpose, false, false)),
+            "2" => Some((purpose, true, false)),
+            "3" => Some((purpose, false, true)),
+            "4" => Some((purpose, true, true)),
+            _ => None,
+        }
+    }
+}
+
+/// What is told of who sent a request, beside its address.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    user: Option<&'a str>,
+    caller: Option<&'a str>,
 }
 
 /// On whose behalf a request is handed over.
@@ -132,6 +162,8 @@ pub struct Behalf<'a> {
     pub client: IpAddr,
     /// What is known of the user.
     pub user: Option<&'a Verified>,
+    /// The service that sent it, by its certificate.
+    pub(crate) caller: Option<&'a Caller>,
 }
 
 impl Behalf<'_> {
@@ -152,6 +184,8 @@ pub struct Handover {
     pub purpose: Purpose,
     /// What that revision says of the user, as [`Verified::seal`] writes it.
     pub user: Option<Box<str>>,
+    /// The service that sent it there, by its certificate.
+    pub(crate) caller: Option<Caller>,
 }
 
 /// The header for a request that `identity`'s revision hands to `to_revision`.
@@ -165,14 +199,15 @@ pub fn seal(
     let (id, key) = &keys.current;
     let (from, client) = (identity.revision, behalf.client);
     let user = behalf.user.and_then(Verified::seal);
-    let user = user.as_deref();
-    let mac = hmac::sign(key, claim(identity, (from, to_revision), client, user, purpose).as_bytes());
-    let (word, mac) = (purpose.word(user.is_some()), BASE64.encode(mac));
-    let text = match user {
-        None => format!("{word};{id};{from};{client};{mac}"),
-        Some(user) => format!("{word};{id};{from};{client};{user};{mac}"),
+    let told = Told { user: user.as_deref(), caller: behalf.caller.map(Caller::id) };
+    let mac = hmac::sign(key, claim(identity, (from, to_revision), client, told, purpose).as_bytes());
+    let (word, mac) = (purpose.word(told), BASE64.encode(mac));
+    let text = match (told.user, told.caller) {
+        (None, None) => format!("{word};{id};{from};{client};{mac}"),
+        (Some(one), None) | (None, Some(one)) => format!("{word};{id};{from};{client};{one};{mac}"),
+        (Some(user), Some(caller)) => format!("{word};{id};{from};{client};{user};{caller};{mac}"),
     };
-    // Never the default: key ids are checked, and the rest is digits, dots, colons and base64.
+    // Never the default: key ids are checked, and the rest is digits, dots, colons, base64 and a SPIFFE id.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
@@ -186,9 +221,9 @@ pub fn open(
 ) -> Option<Handover> {
     let mut parts = header.to_str().ok()?.split(';');
     let (word, id, from, client) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let known = [Purpose::Answer, Purpose::Copy].into_iter().flat_map(|one| [(one, false), (one, true)]);
-    let (purpose, with_user) = known.into_iter().find(|(one, with_user)| one.word(*with_user) == word)?;
+    let (purpose, with_user, with_caller) = Purpose::of(word)?;
     let user = if with_user { Some(parts.next()?) } else { None };
+    let caller = if with_caller { Some(parts.next()?) } else { None };
     let mac = parts.next()?;
     if parts.next().is_some() {
         return None;
@@ -197,9 +232,10 @@ pub fn open(
     let (from_revision, client) = (from.parse().ok()?, client.parse().ok()?);
     let to = if from_revision == identity.revision { sent_to(purpose)? } else { identity.revision };
     let mac = BASE64.decode(mac).ok()?;
-    let claim = claim(identity, (from_revision, to), client, user, purpose);
+    let claim = claim(identity, (from_revision, to), client, Told { user, caller }, purpose);
     hmac::verify(key, claim.as_bytes(), &mac).ok()?;
-    Some(Handover { from_revision, client, purpose, user: user.map(Into::into) })
+    let caller = caller.and_then(Caller::named);
+    Some(Handover { from_revision, client, purpose, user: user.map(Into::into), caller })
 }
 
 /// The bytes under the MAC.
@@ -207,12 +243,16 @@ fn claim(
     identity: &Identity,
     (from, to): (i64, i64),
     client: IpAddr,
-    user: Option<&str>,
+    told: Told<'_>,
     purpose: Purpose,
 ) -> String {
-    let (word, namespace, uid) = (purpose.word(user.is_some()), &identity.namespace, &identity.service_uid);
-    let user = user.map_or_else(String::new, |user| format!("\n{user}"));
-    format!("shop-handover-{word}\n{namespace}\n{uid}\n{from}\n{to}\n{client}{user}")
+    let (word, namespace, uid) = (purpose.word(told), &identity.namespace, &identity.service_uid);
+    let mut claim = format!("shop-handover-{word}\n{namespace}\n{uid}\n{from}\n{to}\n{client}");
+    for one in [told.user, told.caller].into_iter().flatten() {
+        claim.push('\n');
+        claim.push_str(one);
+    }
+    claim
 }
 
 #[cfg(test)]
@@ -224,7 +264,7 @@ mod tests {
     }
 
     fn by(client: IpAddr) -> Behalf<'static> {
-        Behalf { client, user: None }
+        Behalf { client, user: None, caller: None }
     }
 
     fn nowhere(_: Purpose) -> Option<i64> {
@@ -248,12 +288,13 @@ mod tests {
         let keys = keys(&names("k1", None), &[("k1", 1)]).expect("keys");
         let client = "2001:db8::1".parse().expect("address");
         let copy = seal(&keys, &identity(7), 8, by(client), Purpose::Copy);
-        let opened = Handover { from_revision: 7, client, purpose: Purpose::Copy, user: None };
+        let opened = Handover { from_revision: 7, client, purpose: Purpose::Copy, user: None, caller: None };
         assert_eq!(open(&keys, &identity(8), nowhere, &copy), Some(opened));
         let turned = copy.to_str().expect("text").replace("m1;", "v1;");
         assert_eq!(open(&keys, &identity(8), nowhere, &HeaderValue::try_from(turned).expect("header")), None);
         let header = seal(&keys, &identity(7), 8, by(client), Purpose::Answer);
-        let opened = Handover { from_revision: 7, client, purpose: Purpose::Answer, user: None };
+        let opened =
+            Handover { from_revision: 7, client, purpose: Purpose::Answer, user: None, caller: None };
         assert_eq!(open(&keys, &identity(8), nowhere, &header), Some(opened));
         assert_eq!(open(&keys, &identity(9), nowhere, &header), None);
         let forged = header.to_str().expect("text").replace("2001:db8::1", "2001:db8::2");
@@ -272,10 +313,29 @@ mod tests {
         let keys = keys(&names("k1", None), &[("k1", 1)]).expect("keys");
         let client = "10.0.0.1".parse().expect("address");
         let header = seal(&keys, &identity(7), 8, by(client), Purpose::Answer);
-        let opened = Handover { from_revision: 7, client, purpose: Purpose::Answer, user: None };
+        let opened =
+            Handover { from_revision: 7, client, purpose: Purpose::Answer, user: None, caller: None };
         assert_eq!(open(&keys, &identity(7), |_| Some(8), &header), Some(opened));
         assert_eq!(open(&keys, &identity(7), |_| Some(9), &header), None);
         assert_eq!(open(&keys, &identity(7), nowhere, &header), None);
+    }
+
+    #[test]
+    fn a_caller_is_told_under_the_mac() {
+        let keys = keys(&names("k1", None), &[("k1", 1)]).expect("keys");
+        let client = "10.0.0.1".parse().expect("address");
+        let caller = Caller::named("spiffe://cluster.local/ns/shop/svc/cart");
+        for purpose in [Purpose::Answer, Purpose::Copy] {
+            let behalf = Behalf { caller: caller.as_ref(), ..by(client) };
+            let header = seal(&keys, &identity(7), 8, behalf, purpose);
+            let opened = Handover { from_revision: 7, client, purpose, user: None, caller: caller.clone() };
+            assert_eq!(open(&keys, &identity(8), nowhere, &header), Some(opened));
+            let text = header.to_str().expect("text");
+            for forged in [text.replace("cart", "gateway"), text.replacen('3', "2", 1)] {
+                let forged = HeaderValue::try_from(forged).expect("header");
+                assert_eq!(open(&keys, &identity(8), nowhere, &forged), None);
+            }
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod settings;
 mod sidecar;
 pub mod standalone;
 pub mod telemetry;
+mod tls;
 pub mod upstream;
 
 pub use clock::Clock;

@@ -24,6 +24,8 @@ pub struct Settings {
     pub outbound: SocketAddr,
     /// DNS server to ask in place of those of the system.
     pub dns: Option<SocketAddr>,
+    /// A PEM file with roots that hosts outside are believed by, beside those that browsers trust.
+    pub more_roots: Option<PathBuf>,
     /// What becomes of access log lines.
     pub access_log: AccessLogSetting,
     /// The pod's name, empty if it is not known: only where counting begins depends on it.
@@ -62,6 +64,8 @@ pub(crate) const NAMESPACE: &str = "SHOP_NAMESPACE";
 pub(crate) const SERVICE: &str = "SHOP_SERVICE";
 pub(crate) const SERVICE_UID: &str = "SHOP_SERVICE_UID";
 pub(crate) const REVISION: &str = "SHOP_REVISION";
+/// Names a file with more roots, to this program as to others.
+const MORE_ROOTS: &str = "SSL_CERT_FILE";
 /// Set by the container runtime: the pod's name.
 const HOSTNAME: &str = "HOSTNAME";
 const ACCESS_LOG: &str = "SHOP_ACCESS_LOG";
@@ -99,6 +103,7 @@ impl Settings {
             admin,
             outbound: SocketAddr::from((Ipv4Addr::LOCALHOST, ports::OUTBOUND)),
             dns: dns(&variable)?,
+            more_roots: variable(MORE_ROOTS).filter(|value| !value.is_empty()).map(Into::into),
             access_log: access_log(&variable)?,
             pod: variable(HOSTNAME).unwrap_or_default(),
         })

@@ -62,7 +62,7 @@ pub struct Auth {
     /// Tokens; absent: none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
-    /// TLS between sidecars; absent: plain connections, and TLS is not offered.
+    /// TLS between sidecars; absent: everybody is let in, as with [`MtlsMode::Off`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtls: Option<Mtls>,
 }
@@ -86,7 +86,7 @@ pub struct Mtls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MtlsMode {
-    /// TLS is only for calls of its own: it has a certificate to show, and nobody is asked for one.
+    /// TLS is for calls of its own, and for callers that want it: nobody is asked for a certificate, or held to `callers`.
     Off,
     /// Both TLS and plain connections; a list of callers holds for both, so that plain ones are refused where there is one.
     Permissive,

@@ -32,7 +32,7 @@ pub use limits::{Concurrency, Limits, MAX_RULES, Per, Priority, PriorityClass, R
 pub use names::{env, files, headers, paths, ports, reasons};
 pub use network::{Network, NotANetwork};
 pub use push::{Acknowledgement, Push, SIGNATURE_HEADER, document_hash};
-pub use stats::{DependencyCalls, Histogram, LATENCY_BOUNDS_US, RevisionCounters, Stats};
+pub use stats::{Certificate, DependencyCalls, Histogram, LATENCY_BOUNDS_US, RevisionCounters, Stats};
 pub use telemetry::{AccessLog, MAX_ROUTES, Otlp, Telemetry, Tracing};
 pub use traffic::{HandOff, MAX_MATCHES, MAX_METHODS, Match, Mirror, Pair, Sticky, WHOLE, safe_methods};
 

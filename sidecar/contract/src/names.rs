@@ -44,6 +44,8 @@ pub mod headers {
     pub const REQUEST_ID: &str = "x-request-id";
     /// Milliseconds that are left for an answer, spent hop by hop.
     pub const DEADLINE: &str = "x-shop-deadline-ms";
+    /// SPIFFE id of the service that sent a request, by its certificate; what a caller writes there is removed.
+    pub const CALLER: &str = "x-shop-caller";
     /// Colour pin of a request.
     pub const RELEASE: &str = "x-shop-release";
 }

@@ -39,6 +39,21 @@ pub struct Stats {
     /// Calls out by dependency, since the sidecar started; at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<DependencyCalls>,
+    /// What other services know this pod by; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+}
+
+/// A pod's certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    /// When the one in use ends, in seconds since 1970; absent: there is none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<i64>,
+    /// Why what lies in the mounted Secret is not in use, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What the app asked of one dependency.

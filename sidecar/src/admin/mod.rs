@@ -166,6 +166,7 @@ impl Admin {
             window: Some(self.telemetry.window.read()),
             mirrored: Some(self.telemetry.mirrored.read()),
             dependencies: dependencies.map(Dependencies::calls).unwrap_or_default(),
+            certificate: self.config.certificate(),
         }
     }
 

@@ -18,6 +18,7 @@ use tower::Service;
 
 use super::keys::MAX_SET;
 use crate::outbound::resolver::Resolver;
+use crate::tls::Outside;
 
 /// From the lookup of the name to the end of the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -25,12 +26,12 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const AGENT: &str = concat!("shop-sidecar/", env!("CARGO_PKG_VERSION"));
 
 /// The body of a 200. Connections are not kept: this happens every ten minutes.
-pub(super) async fn fetch(uri: Uri, resolver: &Resolver) -> Result<Bytes, String> {
-    let fetched = tokio::time::timeout(DEADLINE, get(uri, Names(resolver.clone()))).await;
+pub(super) async fn fetch(uri: Uri, resolver: &Resolver, outside: &Outside) -> Result<Bytes, String> {
+    let fetched = tokio::time::timeout(DEADLINE, get(uri, Names(resolver.clone()), outside)).await;
     fetched.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())))
 }
 
-async fn get(uri: Uri, names: Names) -> Result<Bytes, String> {
+async fn get(uri: Uri, names: Names, outside: &Outside) -> Result<Bytes, String> {
     let mut connector = HttpConnector::new_with_resolver(names);
     connector.enforce_http(false);
     let mut client = Client::builder(TokioExecutor::new());
@@ -40,10 +41,9 @@ async fn get(uri: Uri, names: Names) -> Result<Bytes, String> {
         Request::get(uri).header(header::USER_AGENT, AGENT).header(header::ACCEPT, "application/json");
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
     let answer = if is_https {
-        let roots = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| {
-            format!("no root certificates ({error}); mount them into the sidecar and set SSL_CERT_FILE")
-        })?;
-        let connector = roots.https_only().enable_http1().wrap_connector(connector);
+        let config = outside.config().ok_or("TLS cannot be set up")?;
+        let secured = HttpsConnectorBuilder::new().with_tls_config(config);
+        let connector = secured.https_only().enable_http1().wrap_connector(connector);
         client.build(connector).request(request).await
     } else {
         client.build(connector).request(request).await

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::outbound::resolver::Resolver;
 use crate::telemetry::Telemetry;
+use crate::tls::Outside;
 
 /// How long a request waits for keys that are being fetched.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -66,7 +67,7 @@ impl Source {
     }
 
     /// Waits until a fetch is due, and fetches.
-    async fn turn(&self, telemetry: &Telemetry, resolver: &Resolver) {
+    async fn turn(&self, telemetry: &Telemetry, resolver: &Resolver, outside: &Outside) {
         loop {
             let due = self.schedule(|schedule| schedule.due());
             if due <= self.clock.now() {
@@ -79,7 +80,7 @@ impl Source {
         }
         self.schedule(|schedule| schedule.begin(self.clock.now()));
         let fetched = match self.url.parse::<Uri>() {
-            Ok(uri) => fetch::fetch(uri, resolver).await,
+            Ok(uri) => fetch::fetch(uri, resolver, outside).await,
             Err(_) => Err("it is no URL".to_owned()),
         };
         let read =
@@ -113,7 +114,7 @@ pub(crate) async fn follow(config: Arc<Config>, telemetry: Arc<Telemetry>, resol
         let source = config.current().and_then(|snapshot| snapshot.auth.as_ref()?.source());
         let fetching = async {
             match &source {
-                Some(source) => source.turn(&telemetry, &resolver).await,
+                Some(source) => source.turn(&telemetry, &resolver, config.outside()).await,
                 None => std::future::pending().await,
             }
         };

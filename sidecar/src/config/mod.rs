@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
-use shop_contract::{Acknowledgement, Document, Endpoints, Identity, Network, Push, document_hash};
+use shop_contract::{
+    Acknowledgement, Certificate, Document, Endpoints, Identity, MtlsMode, Network, Push, document_hash,
+};
 use shop_flow::split::Sum;
 use tokio::sync::{Semaphore, mpsc, watch as channel};
 
@@ -27,6 +29,8 @@ use crate::limits::{self, Limits};
 use crate::outbound::dependency::Dependencies;
 use crate::settings::Settings;
 use crate::telemetry::{Observing, RevisionMetrics, Telemetry};
+use crate::tls::callers::Callers;
+use crate::tls::{self, Dial, Looked, Outside};
 use crate::upstream::Upstream;
 use crate::upstream::hand_off::{Route, Targets};
 use crate::upstream::mirror::{self, Mirror};
@@ -60,6 +64,8 @@ pub struct Snapshot {
     pub trusted_hops: Vec<Network>,
     /// Who may send requests; `None`: everybody.
     pub auth: Option<Arc<Gate>>,
+    /// Which services may, by their certificates; `None`: all, and those without one.
+    pub(crate) callers: Option<Callers>,
     /// What the app may call; `None` if it is nothing.
     pub(crate) dependencies: Option<Dependencies>,
     /// What is let in.
@@ -119,6 +125,8 @@ pub struct Config {
     copied: Arc<Sum>,
     /// For copies under way.
     copies: Arc<Semaphore>,
+    /// Certificate, key and roots of the service.
+    tls: Arc<tls::Holder>,
     /// What limits count on from one document to the next.
     limited: limits::Shared,
     current: ArcSwapOption<Snapshot>,
@@ -140,6 +148,7 @@ impl Config {
             handed: Arc::new(Sum::for_pod(&settings.pod, HANDED)),
             copied: Arc::new(Sum::for_pod(&settings.pod, COPIED)),
             copies: Arc::new(Semaphore::new(mirror::AT_ONCE)),
+            tls: Arc::new(tls::Holder::new(settings.more_roots.clone())),
             current: ArcSwapOption::empty(),
             accepting: Mutex::new(()),
             changed: channel::channel(()).0,
@@ -149,6 +158,23 @@ impl Config {
     /// The document in use.
     pub fn current(&self) -> Option<Arc<Snapshot>> {
         self.current.load_full()
+    }
+
+    /// What TLS is offered with; `None`: it is not.
+    pub(crate) fn identity(&self) -> Option<Arc<tls::Identity>> {
+        self.tls.current()
+    }
+
+    /// How hosts outside are connected to.
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.tls.outside
+    }
+
+    /// What is told of the certificate: when it ends, and why a newer one is not used. `None`: there is none, and nobody asks for one.
+    pub(crate) fn certificate(&self) -> Option<Certificate> {
+        let (identity, refused) = (self.tls.current(), self.tls.refused());
+        let not_after = identity.as_ref().map(|identity| identity.not_after);
+        (identity.is_some() || refused.is_some()).then_some(Certificate { not_after, refused })
     }
 
     /// Told of every change.
@@ -170,6 +196,21 @@ impl Config {
             self.offer(&bytes, "mounted document");
         }
         self.reload_keys();
+        let _accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.look_at_identity(self.current().as_ref().map(|current| &current.document));
+    }
+
+    /// Takes certificate, key and roots that were mounted newly.
+    fn look_at_identity(&self, document: Option<&Document>) {
+        let mtls = document.and_then(|document| document.auth.as_ref()?.mtls.as_ref());
+        let metrics = &self.telemetry.metrics;
+        match self.tls.look(&self.keys, mtls.map(|mtls| &*mtls.id)) {
+            Looked::Unchanged => return,
+            Looked::Changed => metrics.certificates_accepted.inc(),
+            Looked::Refused => metrics.certificates_refused.inc(),
+        }
+        let not_after = self.tls.current().map_or(0, |identity| identity.not_after);
+        metrics.certificate_not_after.set(not_after);
     }
 
     /// Offers the bytes of a document that is trusted because of where it lies.
@@ -279,6 +320,7 @@ impl Config {
             share = document.hand_off.as_ref().map_or(0, |hand_off| hand_off.share),
             "document accepted"
         );
+        self.look_at_identity(Some(&document));
         let pushed = before.map(|before| before.pushed.clone()).unwrap_or_default();
         self.put(document, (keys, auth), pushed);
         Ok(())
@@ -315,21 +357,26 @@ impl Config {
             let fitting = pushed.endpoints.as_ref().filter(|endpoints| endpoints.to_revision == revision);
             fitting.map_or(&[] as &[SocketAddr], |endpoints| &endpoints.addresses)
         };
+        let mtls = document.auth.as_ref().and_then(|auth| auth.mtls.as_ref());
+        // To the other pods of this service.
+        let strict = mtls.filter(|mtls| mtls.mode == MtlsMode::Strict);
+        let dial = strict.map_or(Dial::Plain, |mtls| Dial::sidecar(&self.tls, &mtls.id));
         let hand_off = document.hand_off.as_ref().map(|hand_off| {
             let before = before.and_then(|before| before.hand_off.as_ref()).map(|route| &route.targets);
             let to = hand_off.to_revision;
-            let targets = Targets::new(to, &hand_off.fallback, addresses(to), before);
+            let targets = Targets::new(to, &hand_off.fallback, addresses(to), &dial, before);
             Route::new(hand_off, Choice::new(hand_off, Arc::clone(&self.handed)), targets)
         });
         let mirror = document.mirror.as_ref().map(|mirror| {
             let before = before.and_then(|before| before.mirror.as_ref()).map(|mirror| &*mirror.targets);
             let to = mirror.to_revision;
-            let targets = Targets::new(to, &mirror.fallback, addresses(to), before);
+            let targets = Targets::new(to, &mirror.fallback, addresses(to), &dial, before);
             Mirror::new(mirror, targets, Arc::clone(&self.copied), Arc::clone(&self.copies))
         });
         let dependencies = Dependencies::new(
             &document,
             &self.telemetry.metrics,
+            &self.tls,
             before.and_then(|before| before.dependencies.as_ref()),
         );
         self.telemetry.metrics.generation.set(document.generation);
@@ -344,6 +391,7 @@ impl Config {
             mirror,
             trusted_hops: document.trusted_hops.iter().filter_map(|hop| hop.parse().ok()).collect(),
             auth,
+            callers: mtls.map(Callers::new),
             dependencies,
             limits,
             faults: Faults::new(&document.faults, None),

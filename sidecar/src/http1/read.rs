@@ -1,7 +1,6 @@
 //! The half of a connection that is read from.
 
 use std::io;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -11,19 +10,16 @@ use shop_flow::http1::body::{Decoded, Decoder};
 use shop_flow::http1::head::Scan;
 use shop_flow::http1::{Bad, Framing};
 use shop_flow::pace;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::tcp::OwnedReadHalf;
 
 use super::BodyError;
 use super::parse::trailers;
 use crate::patience::Patience;
+use crate::tls::ReadHalf;
 
-/// Bytes that are read at once.
-const ROOM: usize = 8 * 1024;
 /// Reads messages.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    half: OwnedReadHalf,
+    half: ReadHalf,
     buffer: BytesMut,
     scan: Scan,
     decoder: Decoder,
@@ -33,7 +29,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(half: OwnedReadHalf, first: &[u8]) -> Self {
+    pub(crate) fn new(half: ReadHalf, first: &[u8]) -> Self {
         let decoder = Decoder::new(Framing::Empty);
         Self {
             half,
@@ -55,17 +51,14 @@ impl Reader {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        ready!(self.half.as_ref().poll_read_ready(context))?;
-        self.buffer.reserve(ROOM);
-        let read = ready!(pin!(self.half.read_buf(&mut self.buffer)).poll(context));
+        let read = ready!(self.half.poll_fill(context, &mut self.buffer));
         self.ended = !matches!(read, Ok(1..));
         Poll::Ready(read)
     }
 
     /// Whether the connection is open, and nothing came that nobody asked for.
     pub(crate) fn is_silent(&self) -> bool {
-        let nothing = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
-        self.buffer.is_empty() && self.half.as_ref().try_read(&mut [0]).is_err_and(|error| nothing(&error))
+        self.buffer.is_empty() && self.half.is_silent()
     }
 
     /// Gives memory back while nothing comes.
@@ -137,7 +130,7 @@ impl Reader {
     }
 
     /// The half, and what was read from it and belongs to no message.
-    pub(crate) fn into_parts(self) -> (OwnedReadHalf, Bytes) {
+    pub(crate) fn into_parts(self) -> (ReadHalf, Bytes) {
         (self.half, self.buffer.freeze())
     }
 }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body::Body;
 use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::BodyError;
+use crate::tls::WriteHalf;
 
 /// Bytes that are gathered before they are written.
 const GATHERED: usize = 16 * 1024;
@@ -50,9 +50,11 @@ struct BrokenOff;
 /// Writes messages.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    half: OwnedWriteHalf,
+    half: WriteHalf,
     out: Vec<u8>,
     at: usize,
+    /// The half has something that it did not send yet.
+    unflushed: bool,
     /// The body broke off: what came before is written, and nothing after.
     broken: bool,
     /// Bytes that were written of this message.
@@ -60,8 +62,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(half: OwnedWriteHalf) -> Self {
-        Self { half, out: Vec::new(), at: 0, broken: false, written: 0 }
+    pub(crate) fn new(half: WriteHalf) -> Self {
+        Self { half, out: Vec::new(), at: 0, unflushed: false, broken: false, written: 0 }
     }
 
     /// A message begins; its head is to be put here.
@@ -73,7 +75,7 @@ impl Writer {
 
     /// Whether all that was put has been written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.at == self.out.len()
+        self.at == self.out.len() && !self.unflushed
     }
 
     /// Gives memory back while nothing is written.
@@ -93,6 +95,11 @@ impl Writer {
             }
             self.at += written;
             self.written += written;
+            self.unflushed = self.half.keeps_some();
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.half).poll_flush(context))?;
+            self.unflushed = false;
         }
         self.out.clear();
         self.at = 0;
@@ -162,7 +169,7 @@ impl Writer {
         let _ = self.half.shutdown().await;
     }
 
-    pub(crate) fn into_half(self) -> OwnedWriteHalf {
+    pub(crate) fn into_half(self) -> WriteHalf {
         self.half
     }
 }

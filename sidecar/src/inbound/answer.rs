@@ -74,6 +74,8 @@ pub(super) struct Flight {
     pub(super) route: Option<Arc<Route>>,
     /// Address of the client, when it is known who that is.
     pub(super) client: Option<IpAddr>,
+    /// SPIFFE id of the service that sent it, if its certificate or another pod says so.
+    pub(super) caller: Option<HeaderValue>,
     /// Its place in its trace.
     pub(super) place: Place,
     /// `x-request-id`.
@@ -118,6 +120,7 @@ impl Flight {
             path: request.uri().path_and_query().cloned(),
             route,
             client: None,
+            caller: None,
             place,
             request_id: None,
             kept: None,
@@ -225,6 +228,8 @@ impl Flight {
                     | reasons::RATE_LIMITED
                     | reasons::SUSPENDED
                     | reasons::ADDRESS_DENIED
+                    | reasons::TLS_REQUIRED
+                    | reasons::CALLER_DENIED
             )
         );
         if senseless || self.status == GONE {
@@ -280,6 +285,7 @@ impl Drop for Flight {
             status: self.status,
             protocol: self.spoken.as_str(),
             client: self.client,
+            caller: self.caller.take(),
             trace_id,
             span_id,
             request_id: self.request_id.take(),

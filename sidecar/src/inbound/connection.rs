@@ -16,6 +16,7 @@ use super::signal::Signal;
 use super::tunnel::Tunnel;
 use super::{Proxy, http1, http2, tunnel};
 use crate::drain::OpenConnection;
+use crate::tls::{self, Stream};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -33,14 +34,37 @@ pub(super) async fn serve(mut stream: TcpStream, peer: Peer, open: OpenConnectio
     match told {
         None => {}
         Some(length) if length == PREFACE.len() && first == *PREFACE => {
-            Box::pin(http2::serve(Rewind::new(stream, PREFACE), peer, &proxy)).await;
+            Box::pin(http2::serve(Rewind::new(stream.into(), PREFACE), peer, &proxy)).await;
         }
         Some(length) => {
             let first = first.get(..length).unwrap_or_default();
-            serve_http1(http1::Connection::new(stream, first, peer, Arc::clone(&proxy)), &proxy).await;
+            let identity = (first.first() == Some(&tls::FIRST_BYTE)).then(|| proxy.config.identity());
+            match identity.flatten() {
+                Some(identity) => Box::pin(serve_tls(stream, first, &identity, peer, &proxy)).await,
+                None => serve_http1(Stream::Plain(stream), first, peer, &proxy).await,
+            }
         }
     }
     drop(open);
+}
+
+/// Makes the handshake, and serves what was agreed on.
+async fn serve_tls(
+    stream: TcpStream,
+    first: &[u8],
+    identity: &tls::Identity,
+    mut peer: Peer,
+    proxy: &Arc<Proxy>,
+) {
+    let secured = Box::pin(proxy.handshakes.accept(stream, first, identity)).await;
+    proxy.telemetry.metrics.handshake(secured.as_ref().map(|secured| secured.is_resumed));
+    let Some(secured) = secured else { return };
+    peer.caller = Some(secured.caller);
+    if secured.is_http2 {
+        http2::serve(Rewind::new(secured.stream, &[]), peer, proxy).await;
+    } else {
+        serve_http1(secured.stream, &[], peer, proxy).await;
+    }
 }
 
 /// Reads until it is certain whether the client speaks HTTP/2; answers how many bytes that took. `None`: it sent nothing, or
@@ -77,7 +101,8 @@ async fn tell_protocol(
     Some(length)
 }
 
-async fn serve_http1(connection: http1::Connection, proxy: &Arc<Proxy>) {
+async fn serve_http1(stream: Stream, first: &[u8], peer: Peer, proxy: &Arc<Proxy>) {
+    let connection = http1::Connection::new(stream, first, peer, Arc::clone(proxy));
     let deadline = std::pin::pin!(proxy.drain.deadline());
     let mut deadline = Signal::new(deadline, || proxy.drain.is_overdue());
     let mut requests = std::pin::pin!(connection.serve());

@@ -13,7 +13,6 @@ use shop_contract::reasons;
 use shop_flow::drain::{self, Idle};
 use shop_flow::http1::{Bad, Framing};
 use shop_flow::pace;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::answer::AnswerBody;
@@ -27,6 +26,7 @@ use crate::http1::{
     request_head,
 };
 use crate::patience::Patience;
+use crate::tls::Stream;
 
 /// Head of a request, beyond which it is answered 431.
 const MAX_HEAD: usize = 32 * 1024;
@@ -68,7 +68,7 @@ enum Next {
 
 impl Connection {
     /// `first` are bytes that were read from the stream already.
-    pub(super) fn new(stream: TcpStream, first: &[u8], peer: Peer, proxy: Arc<Proxy>) -> Self {
+    pub(super) fn new(stream: Stream, first: &[u8], peer: Peer, proxy: Arc<Proxy>) -> Self {
         let (read, write) = stream.into_split();
         let mut life = drain::Connection::new(proxy.telemetry.clock.now());
         if !first.is_empty() {

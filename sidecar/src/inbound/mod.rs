@@ -25,6 +25,7 @@ pub(crate) use answer::refusal;
 use crate::config::Config;
 use crate::drain::DrainControl;
 use crate::telemetry::Telemetry;
+use crate::tls::Handshakes;
 
 /// Connections before a document says how many may come.
 const MAX_CONNECTIONS: usize = 1_000;
@@ -38,6 +39,7 @@ pub struct Proxy {
     config: Arc<Config>,
     drain: Arc<DrainControl>,
     telemetry: Arc<Telemetry>,
+    handshakes: Handshakes,
     /// Milliseconds on the clock when the last request began; negative before the first.
     last_request: AtomicI64,
 }
@@ -45,7 +47,8 @@ pub struct Proxy {
 impl Proxy {
     /// Without requests yet.
     pub fn new(config: Arc<Config>, drain: Arc<DrainControl>, telemetry: Arc<Telemetry>) -> Self {
-        Self { config, drain, telemetry, last_request: AtomicI64::new(-1) }
+        let handshakes = Handshakes::default();
+        Self { config, drain, telemetry, handshakes, last_request: AtomicI64::new(-1) }
     }
 
     /// How long ago the last request began.

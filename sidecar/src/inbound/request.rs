@@ -20,6 +20,7 @@ use crate::http1::{Incoming, Interim};
 use crate::limits::{Asked, Refusal};
 use crate::telemetry::metrics::Spoken;
 use crate::telemetry::trace;
+use crate::tls::callers::{self, Caller as Service};
 use crate::upstream::{Answered, Body, Failure, Outbound, Unanswered, Wire};
 
 const HANDOVER_NAME: HeaderName = HeaderName::from_static(HANDOVER);
@@ -157,6 +158,10 @@ async fn pass_on(
     let is_http2 = request.version() == Version::HTTP_2;
     let is_grpc = flight.spoken == Spoken::Grpc;
     let (mut outbound, sender) = prepare(snapshot, request, &caller, &mut flight);
+    let shown = sender.shown(&caller.peer);
+    if let Err(reason) = callers::step(snapshot.callers.as_ref(), shown, outbound.request.headers_mut()) {
+        return flight.refuse(StatusCode::FORBIDDEN, reason).into();
+    }
     let (gate, from) = (snapshot.auth.as_ref(), sender.from.as_ref());
     let was_handed_over = from.is_some();
     let (spoken, began) = (flight.spoken, flight.began());
@@ -169,7 +174,7 @@ async fn pass_on(
         Ok(user) => user,
         Err(denied) => return flight.deny(denied).into(),
     };
-    let behalf = Behalf { client: sender.client, user: user.as_deref() };
+    let behalf = Behalf { client: sender.client, user: user.as_deref(), caller: sender.caller(&caller.peer) };
     let local_wire =
         if is_grpc || snapshot.document.app.protocol == Protocol::Grpc { Wire::Http2 } else { Wire::Http1 };
     let far_wire = if is_http2 && caller.upgrade.is_none() { Wire::Http2 } else { Wire::Http1 };
@@ -309,6 +314,7 @@ fn prepare(
     }
     let sender = sender::identify(snapshot, &caller.peer, &caller.host, fields);
     flight.client = Some(sender.client);
+    flight.caller = sender.caller(&caller.peer).map(Service::field);
     if let Some(from) = &sender.from {
         flight.taken_over(from.purpose);
     }

@@ -5,18 +5,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::tls::Stream;
 
 /// A stream whose first bytes are read again.
 #[derive(Debug)]
 pub(super) struct Rewind {
-    stream: TcpStream,
+    stream: Stream,
     first: &'static [u8],
 }
 
 impl Rewind {
     /// `first` are bytes that were read from the stream already.
-    pub(super) fn new(stream: TcpStream, first: &'static [u8]) -> Self {
+    pub(super) fn new(stream: Stream, first: &'static [u8]) -> Self {
         Self { stream, first }
     }
 }

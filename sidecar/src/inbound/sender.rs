@@ -11,6 +11,7 @@ use shop_flow::hops::{self, Element};
 
 use crate::config::Snapshot;
 use crate::handover::{self, Handover, Purpose};
+use crate::tls::callers::{Caller, Shown};
 
 const HANDOVER_NAME: HeaderName = HeaderName::from_static(HANDOVER);
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -24,6 +25,8 @@ pub(super) struct Peer {
     pub(super) address: IpAddr,
     /// The same as a field's value, made once for all requests.
     text: HeaderValue,
+    /// The service that it is, by its certificate.
+    pub(super) caller: Option<Caller>,
 }
 
 impl Peer {
@@ -31,7 +34,7 @@ impl Peer {
         let address = address.to_canonical();
         let text = HeaderValue::try_from(address.to_string());
         // Never the other value: an address is digits, letters, dots and colons.
-        Self { address, text: text.unwrap_or(HeaderValue::from_static("unknown")) }
+        Self { address, text: text.unwrap_or(HeaderValue::from_static("unknown")), caller: None }
     }
 }
 
@@ -42,6 +45,22 @@ pub(super) struct Sender {
     pub(super) client: IpAddr,
     /// What the sidecar says that handed it over, if one did.
     pub(super) from: Option<Handover>,
+}
+
+impl Sender {
+    /// How it is known which service it was.
+    pub(super) fn shown<'a>(&'a self, peer: &'a Peer) -> Shown<'a> {
+        match &self.from {
+            Some(from) => Shown::There(from.caller.as_ref()),
+            None => Shown::Here(peer.caller.as_ref()),
+        }
+    }
+
+    /// The service that it was, if that is known.
+    pub(super) fn caller<'a>(&'a self, peer: &'a Peer) -> Option<&'a Caller> {
+        let (Shown::Here(caller) | Shown::There(caller)) = self.shown(peer);
+        caller
+    }
 }
 
 /// Finds out who sent a request, and leaves of the fields that name a sender what is true.

@@ -47,6 +47,7 @@ impl Flight {
             failed: self.has_failed(),
             reason: self.reason,
             fault: self.fault.clone(),
+            caller: self.caller.clone(),
             revision: snapshot.document.identity.revision,
             colour: snapshot.document.colour.as_str(),
             way: self.way_word(),

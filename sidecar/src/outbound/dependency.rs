@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shop_contract::{DependencyCalls, Document, ports};
+use shop_contract::{DependencyCalls, DependencyTls, Document, ports};
 use shop_flow::breaker::{Breaker, Rules};
 use shop_flow::retry::Budget;
 
@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::telemetry::Metrics;
 use crate::telemetry::dependencies::DependencyMetrics;
+use crate::tls::{Dial, Holder};
 
 /// All of them.
 #[derive(Debug)]
@@ -38,11 +39,14 @@ pub(crate) struct Dependency {
     pub(super) shared: Arc<Shared>,
 }
 
+/// Name, host, and port unless the host says another one.
+type Where = (String, Option<String>, u16);
+
 /// What outlives a change of the rules.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// What the document says of where it is.
-    place: (String, Option<String>),
+    place: Where,
     pub(super) endpoints: Endpoints,
     breaker: Mutex<Breaker>,
     budget: Mutex<Budget>,
@@ -53,17 +57,26 @@ pub(super) struct Shared {
 
 impl Dependencies {
     /// Those of a document; `None` without any. What is known of them is taken over.
-    pub(crate) fn new(document: &Document, metrics: &Metrics, before: Option<&Self>) -> Option<Self> {
+    pub(crate) fn new(
+        document: &Document,
+        metrics: &Metrics,
+        holder: &Arc<Holder>,
+        before: Option<&Self>,
+    ) -> Option<Self> {
         if document.depends_on.is_empty() {
             return None;
         }
         let namespace = document.identity.namespace.clone();
         let all = document.depends_on.iter().map(|rules| {
-            let place = (rules.name.clone(), rules.host.clone());
+            let place = place(rules);
+            let dial = Dial::of(rules.tls.as_ref(), holder);
             let known = before.and_then(|before| before.all.iter().find(|one| one.shared.place == place));
             let shared = known.map_or_else(
-                || Arc::new(Shared::new(rules, &namespace, metrics)),
-                |known| Arc::clone(&known.shared),
+                || Arc::new(Shared::new(rules, &namespace, metrics, dial.clone())),
+                |known| {
+                    known.shared.endpoints.dial(&dial);
+                    Arc::clone(&known.shared)
+                },
             );
             let breaker = rules.circuit_breaker.as_ref().map(|breaker| Rules {
                 requests: breaker.requests,
@@ -134,17 +147,27 @@ impl Dependency {
     }
 }
 
+fn place(rules: &shop_contract::Dependency) -> Where {
+    let port = match (&rules.host, &rules.tls) {
+        (None, _) => ports::INBOUND,
+        (Some(_), Some(DependencyTls::Host(_))) => names::HTTPS,
+        (Some(_), _) => names::HTTP,
+    };
+    (rules.name.clone(), rules.host.clone(), port)
+}
+
 impl Shared {
-    fn new(rules: &shop_contract::Dependency, namespace: &str, metrics: &Metrics) -> Self {
+    fn new(rules: &shop_contract::Dependency, namespace: &str, metrics: &Metrics, dial: Dial) -> Self {
+        let place = place(rules);
         let endpoints = match &rules.host {
             Some(host) => {
                 let (name, port) = names::split(host);
-                Endpoints::new(name.to_owned(), port.unwrap_or(names::HTTP), true)
+                Endpoints::new(name.to_owned(), port.unwrap_or(place.2), true, dial)
             }
-            None => Endpoints::new(format!("{}-pods.{namespace}.svc", rules.name), ports::INBOUND, false),
+            None => Endpoints::new(format!("{}-pods.{namespace}.svc", rules.name), place.2, false, dial),
         };
         Self {
-            place: (rules.name.clone(), rules.host.clone()),
+            place,
             endpoints,
             breaker: Mutex::default(),
             budget: Mutex::default(),

@@ -2,8 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::resolver::Resolver;
 use crate::clock::Clock;
+use crate::tls::Dial;
 use crate::upstream::Upstream;
 
 /// How long connecting to a pod may take; in a cluster it takes well under a millisecond.
@@ -51,11 +52,11 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    fn new(address: SocketAddr, connect: Duration) -> Self {
+    fn new(address: SocketAddr, connect: Duration, dial: Dial) -> Self {
         let mut hasher = DefaultHasher::new();
         address.hash(&mut hasher);
         Self {
-            upstream: Arc::new(Upstream::new(address, connect)),
+            upstream: Arc::new(Upstream::dialled(address, connect, dial)),
             took_us: AtomicU64::new(0),
             name: hasher.finish(),
             connect,
@@ -109,6 +110,8 @@ pub(super) struct Endpoints {
     port: u16,
     connect: Duration,
     known: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// How they are connected to; held while `known` is changed.
+    dial: Mutex<Dial>,
     /// How often the name was resolved, well or not.
     resolved: watch::Sender<u64>,
     ask: Notify,
@@ -118,12 +121,13 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    pub(super) fn new(host: String, port: u16, outside: bool) -> Self {
+    pub(super) fn new(host: String, port: u16, outside: bool, dial: Dial) -> Self {
         Self {
             host,
             port,
             connect: if outside { CONNECT_OUTSIDE } else { CONNECT },
             known: ArcSwap::default(),
+            dial: Mutex::new(dial),
             resolved: watch::channel(0).0,
             ask: Notify::new(),
             turn: AtomicUsize::new(0),
@@ -209,7 +213,20 @@ impl Endpoints {
         let _ = tokio::time::timeout(pause, self.ask.notified()).await;
     }
 
+    /// Connects to all of them like this from now on. What is under way goes on as it is.
+    pub(super) fn dial(&self, dial: &Dial) {
+        let mut current = self.dial.lock().unwrap_or_else(PoisonError::into_inner);
+        if !current.same(dial) {
+            *current = dial.clone();
+            let known = self.known.load();
+            let again =
+                known.iter().map(|one| Endpoint::new(one.upstream.address(), self.connect, dial.clone()));
+            self.known.store(Arc::new(again.map(Arc::new).collect()));
+        }
+    }
+
     fn put(&self, found: &[IpAddr]) {
+        let dial = self.dial.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known.load();
         let addresses = found.iter().map(|ip| SocketAddr::new(*ip, self.port));
         let same = |endpoint: &Arc<Endpoint>, address| endpoint.upstream.address() == address;
@@ -218,7 +235,7 @@ impl Endpoints {
         }
         let endpoint = |address: SocketAddr| {
             let before = known.iter().find(|endpoint| same(endpoint, address));
-            before.map_or_else(|| Arc::new(Endpoint::new(address, self.connect)), Arc::clone)
+            before.map_or_else(|| Arc::new(Endpoint::new(address, self.connect, dial.clone())), Arc::clone)
         };
         tracing::info!(host = self.host, endpoints = found.len(), "endpoints changed");
         self.known.store(Arc::new(addresses.map(endpoint).collect()));

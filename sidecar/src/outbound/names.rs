@@ -1,9 +1,11 @@
 //! Which dependency a host names.
 
-use shop_contract::Dependency;
+use shop_contract::{Dependency, DependencyTls};
 
 /// Port of a host that names none.
 pub(super) const HTTP: u16 = 80;
+/// The same of a host with TLS.
+pub(super) const HTTPS: u16 = 443;
 
 /// Host and port of `host`, `host:port`, `[v6]` or `[v6]:port`, without a dot at the end.
 pub(super) fn split(host: &str) -> (&str, Option<u16>) {
@@ -24,7 +26,11 @@ pub(super) fn names(dependency: &Dependency, namespace: &str, host: &str) -> boo
     }
     if let Some(outside) = &dependency.host {
         let (outside, at) = split(outside);
-        return name.eq_ignore_ascii_case(outside) && port.unwrap_or(HTTP) == at.unwrap_or(HTTP);
+        // With TLS the app says `http` and no port, or the one that it knows of `https`: never past the TLS that was asked for.
+        let is_tls = matches!(dependency.tls, Some(DependencyTls::Host(_)));
+        let usual = is_tls && at.is_none_or(|at| at == HTTPS) && matches!(port, None | Some(HTTP | HTTPS));
+        let same = port.unwrap_or(HTTP) == at.unwrap_or(HTTP);
+        return name.eq_ignore_ascii_case(outside) && (usual || same);
     }
     let mut labels = name.splitn(4, '.');
     let is = |label: Option<&str>, word: &str| label.is_some_and(|label| label.eq_ignore_ascii_case(word));

@@ -78,6 +78,7 @@ impl CallSpan {
             failed,
             reason: self.reason,
             fault: None,
+            caller: None,
             revision: self.revision,
             colour: self.colour,
             way: None,

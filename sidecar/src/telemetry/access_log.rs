@@ -82,6 +82,8 @@ pub struct Line {
     pub protocol: &'static str,
     /// Address of the client, if the request made enough sense to tell.
     pub client: Option<IpAddr>,
+    /// SPIFFE id of the service that sent it, if that is known.
+    pub caller: Option<HeaderValue>,
     /// The trace it belongs to.
     pub trace_id: Option<u128>,
     /// This sidecar's span.
@@ -125,6 +127,8 @@ struct Written<'a> {
     protocol: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     revision: i64,
@@ -222,6 +226,7 @@ fn written(line: &Line) -> Written<'_> {
         duration_ms: (line.took.as_secs_f64() * 1e6).round() / 1e3,
         protocol: line.protocol,
         client: line.client,
+        caller: line.caller.as_ref().and_then(|caller| caller.to_str().ok()),
         request_id: line.request_id.as_ref().and_then(|id| id.to_str().ok()),
         revision: line.revision,
         colour: line.colour,
@@ -247,6 +252,7 @@ mod tests {
             status: 503,
             protocol: "http1",
             client: Some([10, 0, 0, 1].into()),
+            caller: Some(HeaderValue::from_static("spiffe://a/svc/cart")),
             trace_id: Some(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c),
             span_id: Some(0x00f0_67aa_0ba9_02b7),
             request_id: Some(HeaderValue::from_static("r1")),
@@ -267,7 +273,7 @@ mod tests {
         let expected = concat!(
             r#"{"timestamp":"1970-01-01T00:00:01.5Z","level":"WARN","service":"order","#,
             r#""trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"00f067aa0ba902b7","message":"request","method":"GET","path":"/pay","#,
-            r#""status":503,"duration_ms":1.234,"protocol":"http1","client":"10.0.0.1","request_id":"r1","revision":7,"colour":"green","#,
+            r#""status":503,"duration_ms":1.234,"protocol":"http1","client":"10.0.0.1","caller":"spiffe://a/svc/cart","request_id":"r1","revision":7,"colour":"green","#,
             r#""handed_over":false,"taken_over":true,"reason":"app-unreachable"}"#,
         );
         assert_eq!(text, expected);

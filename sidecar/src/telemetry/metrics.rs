@@ -137,6 +137,13 @@ pub struct Metrics {
     faults: Vec<IntCounter>,
     jwks_fetches: [IntCounter; 2],
     jwks_stale: IntGauge,
+    handshakes: [IntCounter; 3],
+    /// See [`table::CERTIFICATE_NOT_AFTER`].
+    pub certificate_not_after: IntGauge,
+    /// See [`table::CERTIFICATES`].
+    pub certificates_accepted: IntCounter,
+    /// See [`table::CERTIFICATES`].
+    pub certificates_refused: IntCounter,
     dependencies: Families,
     /// See [`table::IN_FLIGHT`].
     pub in_flight: IntGauge,
@@ -231,6 +238,8 @@ impl Metrics {
         let tokens = counters(&registry, table::TOKENS)?;
         let faults = counters(&registry, table::FAULTS)?;
         let fetches = counters(&registry, table::JWKS_FETCHES)?;
+        let handshakes = counters(&registry, table::HANDSHAKES)?;
+        let certificates = counters(&registry, table::CERTIFICATES)?;
         let not_mirrored = counters(&registry, table::NOT_MIRRORED)?;
         let overflowed = counters(&registry, table::OVERFLOWED)?;
         let overflowed = |metric: Metric| overflowed.with_label_values(&[metric.name]);
@@ -258,6 +267,10 @@ impl Metrics {
             faults: FaultKind::ALL.iter().map(|kind| faults.with_label_values(&[kind.as_str()])).collect(),
             jwks_fetches: ["failed", "done"].map(|outcome| fetches.with_label_values(&[outcome])),
             jwks_stale: gauge(&registry, table::JWKS_STALE)?,
+            handshakes: ["failed", "full", "resumed"].map(|outcome| handshakes.with_label_values(&[outcome])),
+            certificate_not_after: gauge(&registry, table::CERTIFICATE_NOT_AFTER)?,
+            certificates_accepted: certificates.with_label_values(&["accepted"]),
+            certificates_refused: certificates.with_label_values(&["refused"]),
             spans: Why::ALL.iter().map(|why| spans.with_label_values(&[why.as_str()])).collect(),
             spans_full: spans_dropped.with_label_values(&["full"]),
             spans_unsent: spans_dropped.with_label_values(&["unsent"]),
@@ -404,6 +417,15 @@ impl Metrics {
             counter.inc();
         }
         self.jwks_stale.set(i64::from(!done));
+    }
+
+    /// Counts a caller's handshake: whether it went on with a session from before; `None`: it failed.
+    pub fn handshake(&self, is_resumed: Option<bool>) {
+        if let Some(counter) =
+            self.handshakes.get(is_resumed.map_or(0, |is_resumed| 1 + usize::from(is_resumed)))
+        {
+            counter.inc();
+        }
     }
 
     /// Counts a refused document or list of endpoints; `cause` is from a closed list.

@@ -274,6 +274,27 @@ pub const JWKS_STALE: Metric = metric(
     &[],
     "1 while the last fetch of keys has failed and those from before are used, else 0",
 );
+/// Handshakes of callers.
+pub const HANDSHAKES: Metric = metric(
+    "shop_sidecar_tls_handshakes_total",
+    Kind::Counter,
+    &["outcome"],
+    "Callers' handshakes: `full`, `resumed` (a session from before went on), `failed`",
+);
+/// When the certificate ends.
+pub const CERTIFICATE_NOT_AFTER: Metric = metric(
+    "shop_sidecar_certificate_not_after_seconds",
+    Kind::Gauge,
+    &[],
+    "When the certificate in use ends, in seconds since 1970; 0 without one",
+);
+/// Certificates that were mounted.
+pub const CERTIFICATES: Metric = metric(
+    "shop_sidecar_certificates_total",
+    Kind::Counter,
+    &["outcome"],
+    "Sets of certificate, key and roots that were found in the mounted Secret: `accepted`, `refused`",
+);
 /// Lost log lines.
 pub const LOG_DROPPED: Metric = metric(
     "shop_sidecar_access_log_dropped_total",
@@ -322,7 +343,7 @@ pub const DEPENDENCY_OPEN: Metric = metric(
 );
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 41] = [
+pub const ALL: [Metric; 44] = [
     REQUESTS,
     DURATION,
     ROUTE_REQUESTS,
@@ -357,6 +378,9 @@ pub const ALL: [Metric; 41] = [
     TOKENS,
     JWKS_FETCHES,
     JWKS_STALE,
+    HANDSHAKES,
+    CERTIFICATE_NOT_AFTER,
+    CERTIFICATES,
     LOG_DROPPED,
     DRAINING,
     DEPENDENCY_REQUESTS,

@@ -11,6 +11,7 @@ use shop_flow::balance;
 use super::{Answered, Failure, Outbound, Unanswered, Upstream, Wire};
 use crate::choice::Choice;
 use crate::telemetry::Telemetry;
+use crate::tls::Dial;
 
 /// How long connecting to another pod may take; in a cluster it takes well under a millisecond.
 const CONNECT: Duration = Duration::from_millis(250);
@@ -49,21 +50,28 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Pods of `to_revision` at `addresses`, which have been pushed, or behind `fallback`. Connections of `before` are used on.
-    pub fn new(to_revision: i64, fallback: &str, addresses: &[SocketAddr], before: Option<&Self>) -> Self {
+    /// Pods of `to_revision` at `addresses`, which have been pushed, or behind `fallback`, connected to by `dial`. Connections of
+    /// `before` are used on.
+    pub(crate) fn new(
+        to_revision: i64,
+        fallback: &str,
+        addresses: &[SocketAddr],
+        dial: &Dial,
+        before: Option<&Self>,
+    ) -> Self {
         let before = before.filter(|before| before.to_revision == to_revision);
         let resolved = before
-            .filter(|before| before.fallback.host == fallback)
+            .filter(|before| before.fallback.host == fallback && before.fallback.dial.same(dial))
             .map(|before| Arc::clone(&before.fallback));
         let known = before.map_or(&[] as &[Arc<Upstream>], |before| &before.pushed);
         let target = |address: &SocketAddr| {
-            let known = known.iter().find(|target| target.address() == *address);
-            known.map_or_else(|| Arc::new(Upstream::new(*address, CONNECT)), Arc::clone)
+            let known = known.iter().find(|target| target.is_at(*address, dial));
+            known.map_or_else(|| Arc::new(Upstream::dialled(*address, CONNECT, dial.clone())), Arc::clone)
         };
         Self {
             to_revision,
             pushed: addresses.iter().map(target).collect(),
-            fallback: resolved.unwrap_or_else(|| Arc::new(Fallback::new(fallback.to_owned()))),
+            fallback: resolved.unwrap_or_else(|| Arc::new(Fallback::new(fallback.to_owned(), dial.clone()))),
         }
     }
 
@@ -135,12 +143,13 @@ async fn attempt(
 #[derive(Debug)]
 struct Fallback {
     host: String,
+    dial: Dial,
     resolved: Mutex<Option<(Instant, Vec<Arc<Upstream>>)>>,
 }
 
 impl Fallback {
-    fn new(host: String) -> Self {
-        Self { host, resolved: Mutex::new(None) }
+    fn new(host: String, dial: Dial) -> Self {
+        Self { host, dial, resolved: Mutex::new(None) }
     }
 
     /// Its addresses; the last good ones when the name cannot be resolved now.
@@ -158,7 +167,7 @@ impl Fallback {
             };
         let target = |address: SocketAddr| {
             let known = known.iter().find(|target| target.address() == address);
-            known.map_or_else(|| Arc::new(Upstream::new(address, CONNECT)), Arc::clone)
+            known.map_or_else(|| Arc::new(Upstream::dialled(address, CONNECT, self.dial.clone())), Arc::clone)
         };
         let targets: Vec<_> = found.into_iter().map(target).collect();
         *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) =

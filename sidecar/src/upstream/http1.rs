@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Request;
-use tokio::net::TcpStream;
 
 use super::exchange::{Begun, Broken, Exchange, Why};
 use super::outbound::{Body, Outbound};
 use super::{Failure, Unanswered, Wire};
 use crate::http1::{Halves, Reader, Writer};
+use crate::tls::Dial;
 
 /// Connections that are kept without use.
 const KEPT: usize = 512;
@@ -26,19 +26,20 @@ const LONGEST_IDLE_ONCE: Duration = Duration::from_secs(1);
 pub(crate) struct Pool {
     address: SocketAddr,
     connect_timeout: Duration,
+    dial: Dial,
     /// Oldest first.
     idle: Mutex<VecDeque<(Halves, Instant)>>,
 }
 
 impl Pool {
-    pub(super) fn new(address: SocketAddr, connect_timeout: Duration) -> Self {
-        Self { address, connect_timeout, idle: Mutex::default() }
+    pub(super) fn new(address: SocketAddr, connect_timeout: Duration, dial: Dial) -> Self {
+        Self { address, connect_timeout, dial, idle: Mutex::default() }
     }
 
     /// Sends a request, on a kept connection if there is one. A request that did not leave is sent again on a new one, and so
     /// is one that can be repeated when the kept connection ended without an answer.
     pub(super) async fn send(self: &Arc<Self>, mut outbound: Outbound) -> Result<Begun, Unanswered> {
-        outbound.shape(Wire::Http1);
+        outbound.shape(Wire::Http1, &self.dial);
         let repeatable = outbound.is_repeatable();
         if let Some(connection) = self.take(repeatable) {
             outbound = match self.exchange(connection, outbound).await {
@@ -113,7 +114,8 @@ impl Pool {
     }
 
     async fn connect(&self) -> Option<Halves> {
-        let (read, write) = connect(self.address, self.connect_timeout).await?.into_split();
+        let connecting = self.dial.connect(self.address, self.connect_timeout, Wire::Http1);
+        let (read, write) = connecting.await?.into_split();
         Some(Halves { reader: Reader::new(read, &[]), writer: Writer::new(write) })
     }
 }
@@ -121,11 +123,4 @@ impl Pool {
 fn unanswered(why: Why, unsent: Option<Outbound>) -> Unanswered {
     let failure = if why == Why::Bad { Failure::Bad } else { Failure::Reset };
     Unanswered { failure, unsent: unsent.map(Box::new) }
-}
-
-/// A TCP connection without delay for small writes.
-pub(super) async fn connect(address: SocketAddr, timeout: Duration) -> Option<TcpStream> {
-    let stream = tokio::time::timeout(timeout, TcpStream::connect(address)).await.ok()?.ok()?;
-    stream.set_nodelay(true).ok()?;
-    Some(stream)
 }

@@ -20,13 +20,14 @@ pub use exchange::Exchange;
 pub use outbound::{Body, Outbound, Replay, ReplayHandle};
 
 use crate::http1::{Halves, Incoming};
+use crate::tls::Dial;
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     /// One request at a time.
     Http1,
-    /// Many streams on few connections, without TLS, begun with prior knowledge.
+    /// Many streams on few connections, begun with prior knowledge.
     Http2,
 }
 
@@ -84,6 +85,7 @@ pub struct Answered {
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
+    dial: Dial,
     http1: Arc<http1::Pool>,
     http2: http2::Shared,
     in_flight: AtomicUsize,
@@ -93,12 +95,18 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Without connections yet.
+    /// Without connections yet, which will have no TLS.
     pub fn new(address: SocketAddr, connect_timeout: Duration) -> Self {
+        Self::dialled(address, connect_timeout, Dial::Plain)
+    }
+
+    /// Without connections yet, which will be made like this.
+    pub(crate) fn dialled(address: SocketAddr, connect_timeout: Duration, dial: Dial) -> Self {
         Self {
             address,
-            http1: Arc::new(http1::Pool::new(address, connect_timeout)),
-            http2: http2::Shared::new(address, connect_timeout),
+            http1: Arc::new(http1::Pool::new(address, connect_timeout, dial.clone())),
+            http2: http2::Shared::new(address, connect_timeout, dial.clone()),
+            dial,
             in_flight: AtomicUsize::new(0),
             troubled: AtomicBool::new(false),
             health: Mutex::new(Health::default()),
@@ -108,6 +116,11 @@ impl Upstream {
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it is at this address, with connections made like this.
+    pub(crate) fn is_at(&self, address: SocketAddr, dial: &Dial) -> bool {
+        self.address == address && self.dial.same(dial)
     }
 
     /// Sends a request and waits for the head of its answer.

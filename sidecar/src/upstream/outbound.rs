@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Uri, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::oneshot;
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::Wire;
 use super::caller_body::{CallerBody, Gone};
 use crate::http1::{BodyError, Incoming, Interim};
+use crate::tls::Dial;
 
 /// Bytes of a body that are kept for sending them again.
 const KEPT: usize = 64 * 1024;
@@ -70,7 +71,7 @@ impl Outbound {
     }
 
     /// Gives the head the form of a protocol: HTTP/1 names the host in a header, HTTP/2 in the URI.
-    pub fn shape(&mut self, wire: Wire) {
+    pub(crate) fn shape(&mut self, wire: Wire, dial: &Dial) {
         let path =
             self.request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         match wire {
@@ -89,7 +90,7 @@ impl Outbound {
                 self.request.headers_mut().remove(header::HOST);
                 self.request.headers_mut().remove(header::CONNECTION);
                 let mut parts = http::uri::Parts::default();
-                parts.scheme = Some(Scheme::HTTP);
+                parts.scheme = Some(dial.scheme());
                 parts.authority = Authority::try_from(self.host.as_bytes())
                     .ok()
                     .or_else(|| Some(Authority::from_static("localhost")));

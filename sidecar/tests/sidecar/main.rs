@@ -15,5 +15,6 @@ mod pass;
 mod slow;
 mod strict;
 mod support;
+mod tls;
 mod told;
 mod traces;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::Method;
+use http::{HeaderValue, Method};
 use shop_flow::sampling::Why;
 
 use super::{Place, otlp};
@@ -51,6 +51,8 @@ pub struct Span {
     pub reason: Option<&'static str>,
     /// The FaultPolicy that had to do with it.
     pub fault: Option<Arc<str>>,
+    /// SPIFFE id of the service that sent it.
+    pub caller: Option<HeaderValue>,
     /// This pod's revision.
     pub revision: i64,
     /// Its colour.
@@ -112,6 +114,8 @@ impl Span {
         all.extend(self.status.map(|status| otlp::number("http.response.status_code", status.into())));
         all.extend(self.reason.map(|reason| otlp::text("shop.reason", reason)));
         all.extend(self.fault.as_deref().map(|policy| otlp::text("shop.fault", policy)));
+        let caller = self.caller.as_ref().and_then(|caller| caller.to_str().ok());
+        all.extend(caller.map(|caller| otlp::text("shop.caller", caller)));
         all.extend(self.way.map(|way| otlp::text("shop.way", way)));
         match self.spoken {
             Spoken::Http1 => all.push(otlp::text("network.protocol.version", "1.1")),
@@ -172,6 +176,7 @@ mod tests {
             failed: true,
             reason: Some("app-unreachable"),
             fault: None,
+            caller: Some(HeaderValue::from_static("spiffe://a/svc/cart")),
             revision: 7,
             colour: "green",
             way: None,
@@ -199,6 +204,7 @@ mod tests {
             ("http.response.status_code", "503"),
             ("error.type", "503"),
             ("shop.reason", "app-unreachable"),
+            ("shop.caller", "spiffe://a/svc/cart"),
             ("shop.revision", "7"),
             ("shop.kept", "error"),
         ] {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
-use tokio::net::TcpStream;
 
 use crate::http2::{Alive, CONNECTION_WINDOW, MAX_FRAME, SEND_BUFFER, STREAM_WINDOW, State};
-use crate::upstream::http1::connect;
+use crate::tls::{Dial, Stream as Socket};
+use crate::upstream::Wire;
 
 /// Header list of an answer, beyond which it is an error.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
@@ -48,8 +48,8 @@ impl Drop for Stream {
 }
 
 impl Open {
-    pub(super) async fn connect(address: SocketAddr, timeout: Duration) -> Option<Self> {
-        let stream = connect(address, timeout).await?;
+    pub(super) async fn connect(dial: &Dial, address: SocketAddr, timeout: Duration) -> Option<Self> {
+        let stream = dial.connect(address, timeout, Wire::Http2).await?;
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)
@@ -86,7 +86,7 @@ impl Open {
 }
 
 /// Drives a connection to its end. While it has streams, the other side is asked for signs of life.
-async fn drive(mut connection: Connection<TcpStream, Bytes>, use_: Arc<Use>) {
+async fn drive(mut connection: Connection<Socket, Bytes>, use_: Arc<Use>) {
     let mut alive = Alive::new(connection.ping_pong());
     poll_fn(|context| {
         if Pin::new(&mut connection).poll(context).is_ready() {

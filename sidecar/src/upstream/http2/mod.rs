@@ -14,6 +14,7 @@ use http::Response;
 use super::outbound::{Body, Outbound, Replay};
 use super::{Failure, Unanswered, Wire};
 use crate::http1::Incoming;
+use crate::tls::Dial;
 use connection::Open;
 pub(super) use connection::Stream;
 use exchange::Broken;
@@ -31,6 +32,7 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Shared {
     address: SocketAddr,
     connect_timeout: Duration,
+    dial: Dial,
     open: Mutex<Vec<Open>>,
     /// Held while connecting, so that many requests at once open one connection and not as many.
     connecting: tokio::sync::Mutex<()>,
@@ -39,10 +41,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(address: SocketAddr, connect_timeout: Duration) -> Self {
+    pub(super) fn new(address: SocketAddr, connect_timeout: Duration, dial: Dial) -> Self {
         Self {
             address,
             connect_timeout,
+            dial,
             open: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             failed: AtomicU64::new(0),
@@ -56,7 +59,7 @@ impl Shared {
         mut outbound: Outbound,
     ) -> Result<(Response<Incoming>, Stream), Unanswered> {
         for attempt in 1..=ATTEMPTS {
-            outbound.shape(Wire::Http2);
+            outbound.shape(Wire::Http2, &self.dial);
             let Some(mut stream) = self.stream().await else {
                 return Err(Unanswered { failure: Failure::Connect, unsent: Some(Box::new(outbound)) });
             };
@@ -98,7 +101,7 @@ impl Shared {
         if hopeless || self.open.lock().unwrap_or_else(PoisonError::into_inner).len() >= CONNECTIONS {
             return self.least_busy(usize::MAX);
         }
-        let Some(opened) = Open::connect(self.address, self.connect_timeout).await else {
+        let Some(opened) = Open::connect(&self.dial, self.address, self.connect_timeout).await else {
             self.failed.fetch_add(1, Ordering::Release);
             return self.least_busy(usize::MAX);
         };
@@ -181,7 +184,7 @@ mod tests {
         {
             queued.push(stream.expect("connected"));
         }
-        let shared = Shared::new(address, Duration::from_millis(500));
+        let shared = Shared::new(address, Duration::from_millis(500), Dial::Plain);
         let send = || {
             let outbound = Outbound {
                 request: http::Request::new(Body::Empty),

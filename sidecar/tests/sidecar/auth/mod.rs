@@ -1,6 +1,6 @@
 //! Tokens of requests: who is let in, what the app is told, and where the keys come from.
 
-mod signer;
+pub(crate) mod signer;
 mod tokens;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

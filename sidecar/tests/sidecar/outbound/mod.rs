@@ -3,7 +3,7 @@
 mod chain;
 mod faults;
 mod limits;
-mod pods;
+pub(crate) mod pods;
 mod reach;
 mod tries;
 

@@ -21,30 +21,30 @@ use crate::support::AnyBody;
 /// Every pod gets another address, so that tests do not meet.
 static NEXT: AtomicU16 = AtomicU16::new(1);
 
-pub(super) fn address() -> Ipv4Addr {
+pub(crate) fn address() -> Ipv4Addr {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let [high, low] = number.to_be_bytes();
     Ipv4Addr::new(127, 77, high, low)
 }
 
 /// A pod; it is killed when it is dropped: its connections break, and nobody listens any more.
-pub(super) struct FakePod {
-    pub(super) ip: Ipv4Addr,
-    pub(super) port: u16,
+pub(crate) struct FakePod {
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) port: u16,
     /// Requests that came.
-    pub(super) seen: Arc<AtomicUsize>,
+    pub(crate) seen: Arc<AtomicUsize>,
     _task: AbortOnDropHandle<()>,
 }
 
 /// A request as a pod saw it.
-pub(super) struct Seen {
-    pub(super) head: http::request::Parts,
-    pub(super) body: String,
+pub(crate) struct Seen {
+    pub(crate) head: http::request::Parts,
+    pub(crate) body: String,
 }
 
 impl FakePod {
     /// A pod of a ShopService.
-    pub(super) async fn start<H, F>(handler: H) -> Self
+    pub(crate) async fn start<H, F>(handler: H) -> Self
     where
         H: Fn(Seen) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<AnyBody>> + Send + 'static,
@@ -52,7 +52,7 @@ impl FakePod {
         Self::at(address(), 9_440, handler).await
     }
 
-    pub(super) async fn at<H, F>(ip: Ipv4Addr, port: u16, handler: H) -> Self
+    pub(crate) async fn at<H, F>(ip: Ipv4Addr, port: u16, handler: H) -> Self
     where
         H: Fn(Seen) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<AnyBody>> + Send + 'static,
@@ -88,7 +88,7 @@ impl FakePod {
         Self { ip, port, seen, _task: AbortOnDropHandle::new(task) }
     }
 
-    pub(super) fn seen(&self) -> usize {
+    pub(crate) fn seen(&self) -> usize {
         self.seen.load(Ordering::SeqCst)
     }
 }
@@ -97,14 +97,14 @@ impl FakePod {
 type Names = Vec<(String, Vec<Ipv4Addr>)>;
 
 /// A DNS server with A records of some names.
-pub(super) struct Dns {
-    pub(super) address: SocketAddr,
+pub(crate) struct Dns {
+    pub(crate) address: SocketAddr,
     names: Arc<Mutex<Names>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Dns {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
         let address = socket.local_addr().expect("address");
         let names: Arc<Mutex<Names>> = Arc::default();
@@ -120,7 +120,7 @@ impl Dns {
     }
 
     /// Says where a name is from now on; nowhere, if there are no addresses.
-    pub(super) fn set(&self, name: &str, addresses: &[Ipv4Addr]) {
+    pub(crate) fn set(&self, name: &str, addresses: &[Ipv4Addr]) {
         let mut names = self.names.lock().expect("lock");
         names.retain(|(known, _)| known != name);
         if !addresses.is_empty() {
@@ -129,7 +129,7 @@ impl Dns {
     }
 
     /// Says where the pods of a ShopService are.
-    pub(super) fn pods(&self, service: &str, pods: &[&FakePod]) {
+    pub(crate) fn pods(&self, service: &str, pods: &[&FakePod]) {
         let addresses: Vec<_> = pods.iter().map(|pod| pod.ip).collect();
         self.set(&format!("{service}-pods.shop.svc"), &addresses);
     }
@@ -161,6 +161,6 @@ fn answer(query: &[u8], names: &Names) -> Vec<u8> {
 }
 
 /// What a pod says: its name.
-pub(super) fn says(word: impl Into<Bytes>) -> Response<AnyBody> {
+pub(crate) fn says(word: impl Into<Bytes>) -> Response<AnyBody> {
     crate::support::text(word)
 }

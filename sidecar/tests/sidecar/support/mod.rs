@@ -180,6 +180,19 @@ pub fn document(revision: i64, app_port: u16, keys: &Keys) -> Document {
     }
 }
 
+/// What a pod finds around it.
+#[derive(Default)]
+pub struct Around {
+    /// The DNS server that it asks.
+    pub dns: Option<SocketAddr>,
+    /// Where it is; a port that the system chooses.
+    pub inbound: Option<SocketAddr>,
+    /// A file with roots for hosts outside.
+    pub more_roots: Option<std::path::PathBuf>,
+    /// Files of the mounted Secret, beside the MAC key.
+    pub secret: Vec<(&'static str, String)>,
+}
+
 /// A sidecar and its folders.
 pub struct Pod {
     pub sidecar: Sidecar,
@@ -209,13 +222,17 @@ impl Pod {
         keys: &Arc<Keys>,
         state_dir: Arc<TempDir>,
     ) -> Self {
-        Self::launch(mounted, document, keys, state_dir, None).await
+        Self::launch(mounted, document, keys, state_dir, Around::default()).await
     }
 
     /// Asks this DNS server.
     pub async fn asking(document: Document, keys: &Arc<Keys>, dns: Option<SocketAddr>) -> Self {
+        Self::around(document, keys, Around { dns, ..Around::default() }).await
+    }
+
+    pub async fn around(document: Document, keys: &Arc<Keys>, around: Around) -> Self {
         let state_dir = Arc::new(TempDir::new().expect("folder"));
-        Self::launch(Some(&document), document.clone(), keys, state_dir, dns).await
+        Self::launch(Some(&document), document.clone(), keys, state_dir, around).await
     }
 
     async fn launch(
@@ -223,10 +240,13 @@ impl Pod {
         document: Document,
         keys: &Arc<Keys>,
         state_dir: Arc<TempDir>,
-        dns: Option<SocketAddr>,
+        around: Around,
     ) -> Self {
         let (config_dir, keys_dir) = (TempDir::new().expect("folder"), TempDir::new().expect("folder"));
         std::fs::write(keys_dir.path().join("k1"), keys.mac).expect("written");
+        for (name, content) in around.secret {
+            std::fs::write(keys_dir.path().join(name), content).expect("written");
+        }
         if let Some(mounted) = mounted {
             write_document(&config_dir, mounted);
         }
@@ -236,10 +256,11 @@ impl Pod {
             config_dir: config_dir.path().into(),
             keys_dir: keys_dir.path().into(),
             state_dir: state_dir.path().into(),
-            inbound: any,
+            inbound: around.inbound.unwrap_or(any),
             admin: any,
             outbound: any,
-            dns,
+            dns: around.dns,
+            more_roots: around.more_roots,
             access_log: AccessLogSetting::Off,
             pod: String::new(),
         };
@@ -272,6 +293,14 @@ impl Pod {
             (200, self.document.generation),
             "{acknowledgement:?}"
         );
+    }
+
+    /// Pushes the document with the next generation and this change.
+    pub async fn change(&mut self, change: impl FnOnce(&mut Document)) {
+        change(&mut self.document);
+        self.document.generation += 1;
+        let (status, acknowledgement) = self.push(&Push::Document(self.document.clone())).await;
+        assert_eq!((status, acknowledgement.refused), (200, None));
     }
 
     pub async fn endpoints(&mut self, to_revision: i64, addresses: Vec<SocketAddr>) {
