@@ -17,6 +17,15 @@ const NEEDED: &[(&str, &[&str])] = &[
     ("iproute2", &["/usr/sbin/ip", "/usr/bin/ip", "/sbin/ip"]),
     ("util-linux", &["/usr/bin/nsenter"]),
     ("ca-certificates", &["/etc/ssl/certs/ca-certificates.crt"]),
+    // The tests of the shop's ledger start a server of their own.
+    (
+        "postgresql",
+        &[
+            "/usr/lib/postgresql/15/bin/initdb",
+            "/usr/lib/postgresql/16/bin/initdb",
+            "/usr/lib/postgresql/17/bin/initdb",
+        ],
+    ),
     ("gcc", &["/usr/bin/cc", "/usr/bin/gcc"]),
     ("libc6-dev", &["/usr/lib/x86_64-linux-gnu/libc.a", "/usr/lib/aarch64-linux-gnu/libc.a"]),
 ];

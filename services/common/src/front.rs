@@ -46,7 +46,12 @@ pub struct Routes {
     pub web: Router,
     /// gRPC methods by their path.
     pub grpc: Router,
+    /// What else keeps the service from being ready, in words.
+    pub ready: Option<Ready>,
 }
+
+/// Says why a service is not ready; `None` when it is.
+pub type Ready = Arc<dyn Fn() -> Option<Arc<str>> + Send + Sync>;
 
 /// The front of a service. Clones share everything.
 #[derive(Clone)]
@@ -77,7 +82,7 @@ impl Front {
         let web = routes.web.route("/version", get(move || std::future::ready(Json(answer.clone()))));
         let inner = Inner {
             version,
-            own: with_fallbacks(health(&faults, &context.stop).merge(faults::router(&faults))),
+            own: with_fallbacks(health(&faults, &context.stop, routes.ready).merge(faults::router(&faults))),
             web: with_fallbacks(web),
             grpc: routes.grpc.fallback(unknown_method),
             stop: context.stop.clone(),
@@ -143,20 +148,20 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-fn health(faults: &Faults, stop: &Stop) -> Router {
+fn health(faults: &Faults, stop: &Stop, ready: Option<Ready>) -> Router {
     let (faults, stop) = (faults.clone(), stop.clone());
     Router::new().route("/healthz", get(async || Json(json!({"status": "ok"})))).route(
         "/readyz",
         get(move || {
             let reason = if faults.not_ready() {
-                Some("the fault `not-ready` is on")
+                Some("the fault `not-ready` is on".into())
             } else if stop.has_begun() {
-                Some("the service is ending")
+                Some("the service is ending".into())
             } else {
-                None
+                ready.as_ref().and_then(|ready| ready())
             };
             std::future::ready(match reason {
-                Some(reason) => Problem::new(Code::NotReady, reason).into_response(),
+                Some(reason) => Problem::new(Code::NotReady, reason.to_string()).into_response(),
                 None => Json(json!({"status": "ready"})).into_response(),
             })
         }),

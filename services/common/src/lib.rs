@@ -4,6 +4,7 @@
 //! A service builds its [`Routes`] from a [`Context`] and hands them to [`run()`]; everything else happens here.
 
 pub mod body;
+pub mod caller;
 pub mod etag;
 pub mod faults;
 pub mod front;
@@ -16,7 +17,8 @@ pub mod stop;
 pub mod token;
 
 pub use body::Strict;
-pub use front::{Context, Front, Routes};
+pub use caller::Caller;
+pub use front::{Context, Front, Ready, Routes};
 pub use problem::{Code, Problem};
 pub use run::{RunError, run};
 pub use serve::Peer;

@@ -53,6 +53,26 @@ pub enum Code {
     UnknownFault,
     /// The instance does not want requests.
     NotReady,
+    /// No such order, or another user's.
+    OrderNotFound,
+    /// A SKU that is not sold here.
+    ItemNotFound,
+    /// No such reservation.
+    ReservationNotFound,
+    /// Not all pieces can be had.
+    SoldOut,
+    /// The order's state does not allow it.
+    InvalidTransition,
+    /// The reservation is sold, given back, over, or an order's.
+    ReservationClosed,
+    /// `Idempotency-Key` is missing, too long or not ASCII.
+    InvalidIdempotencyKey,
+    /// The key was sent with another request before.
+    IdempotencyKeyReused,
+    /// What was paid is not the total, or the lines have no sum.
+    AmountMismatch,
+    /// The store, or its ids, cannot be had now.
+    StoreUnavailable,
     /// A fault that was asked for answered instead of the service.
     FaultInjected,
     /// The service failed in a way it did not foresee.
@@ -61,7 +81,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 33] = [
         Self::InvalidRequest,
         Self::InvalidLimit,
         Self::InvalidCursor,
@@ -83,6 +103,16 @@ impl Code {
         Self::UpgradeRequired,
         Self::UnknownFault,
         Self::NotReady,
+        Self::OrderNotFound,
+        Self::ItemNotFound,
+        Self::ReservationNotFound,
+        Self::SoldOut,
+        Self::InvalidTransition,
+        Self::ReservationClosed,
+        Self::InvalidIdempotencyKey,
+        Self::IdempotencyKeyReused,
+        Self::AmountMismatch,
+        Self::StoreUnavailable,
         Self::FaultInjected,
         Self::Internal,
     ];
@@ -111,6 +141,16 @@ impl Code {
             Self::UpgradeRequired => "upgrade-required",
             Self::UnknownFault => "unknown-fault",
             Self::NotReady => "not-ready",
+            Self::OrderNotFound => "order-not-found",
+            Self::ItemNotFound => "item-not-found",
+            Self::ReservationNotFound => "reservation-not-found",
+            Self::SoldOut => "sold-out",
+            Self::InvalidTransition => "invalid-transition",
+            Self::ReservationClosed => "reservation-closed",
+            Self::InvalidIdempotencyKey => "invalid-idempotency-key",
+            Self::IdempotencyKeyReused => "idempotency-key-reused",
+            Self::AmountMismatch => "amount-mismatch",
+            Self::StoreUnavailable => "store-unavailable",
             Self::FaultInjected => "fault-injected",
             Self::Internal => "internal",
         }
@@ -123,19 +163,24 @@ impl Code {
             | Self::InvalidLimit
             | Self::InvalidCursor
             | Self::InvalidBody
-            | Self::InvalidField => StatusCode::BAD_REQUEST,
+            | Self::InvalidField
+            | Self::InvalidIdempotencyKey => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::WrongCredentials | Self::RefreshRefused => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::RouteNotFound | Self::ProductNotFound | Self::UserNotFound | Self::UnknownFault => {
                 StatusCode::NOT_FOUND
             }
-            Self::NameTaken => StatusCode::CONFLICT,
+            Self::SoldOut | Self::InvalidTransition | Self::ReservationClosed | Self::NameTaken => {
+                StatusCode::CONFLICT
+            }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::NotReady | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnavailable | Self::NotReady | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OrderNotFound | Self::ItemNotFound | Self::ReservationNotFound => StatusCode::NOT_FOUND,
+            Self::IdempotencyKeyReused | Self::AmountMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::FaultInjected | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -164,6 +209,16 @@ impl Code {
             Self::UpgradeRequired => "This path is a WebSocket",
             Self::UnknownFault => "There is no such fault to switch",
             Self::NotReady => "The service is not ready",
+            Self::OrderNotFound => "There is no such order",
+            Self::ItemNotFound => "This is not sold here",
+            Self::ReservationNotFound => "There is no such reservation",
+            Self::SoldOut => "There is not enough of it",
+            Self::InvalidTransition => "The order is not where this can happen",
+            Self::ReservationClosed => "The reservation is closed",
+            Self::InvalidIdempotencyKey => "The Idempotency-Key cannot be read",
+            Self::IdempotencyKeyReused => "The key stands for another request",
+            Self::AmountMismatch => "The amount does not fit",
+            Self::StoreUnavailable => "The store cannot be written or read now",
             Self::FaultInjected => "A fault was asked for",
             Self::Internal => "The service failed",
         }

@@ -12,7 +12,7 @@ use crate::faults::Fault;
 fn front(faults: &[Fault]) -> (Front, Stop) {
     let stop = Stop::new();
     let context = Context { version: "v7".into(), revision: Some("order-r7".into()), stop: stop.clone() };
-    let routes = Routes { web: Router::new().route("/thing", get(async || "thing")), grpc: Router::new() };
+    let routes = Routes { web: Router::new().route("/thing", get(async || "thing")), ..Routes::default() };
     (Front::new(&context, Faults::new(faults), routes).unwrap(), stop)
 }
 

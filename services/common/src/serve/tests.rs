@@ -34,7 +34,7 @@ async fn served(limits: Limits) -> Served {
     };
     let web = Router::new().route("/fast", get(async || "fast")).route("/slow", slow);
     let context = Context { version: "v1".into(), revision: None, stop: stop.clone() };
-    let front = Front::new(&context, Faults::new(&[]), Routes { web, grpc: Router::new() }).unwrap();
+    let front = Front::new(&context, Faults::new(&[]), Routes { web, ..Routes::default() }).unwrap();
     let listener = listen(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let task = tokio::spawn(serve(listener, front, stop.clone(), limits));

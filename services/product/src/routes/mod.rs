@@ -41,7 +41,7 @@ pub fn routes(context: Context, catalogue: Catalogue) -> Routes {
         .route("/shop.product.v1.Catalogue/GetProduct", post(grpc::get_product))
         .route("/shop.product.v1.Catalogue/WatchPrices", post(grpc::watch_prices))
         .with_state(app);
-    Routes { web, grpc }
+    Routes { web, grpc, ..Routes::default() }
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub fn routes(app: App) -> Routes {
         .route("/tokens/revoked", get(tokens::revoked))
         .route("/.well-known/jwks.json", get(tokens::jwks))
         .with_state(app);
-    Routes { web, grpc: Router::new() }
+    Routes { web, ..Routes::default() }
 }
 
 /// So many random bytes.
