@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use shop_common::Stop;
 use tokio::sync::watch;
 
 use crate::command::{Command, Fence, Outcome, Refusal};
 use crate::ledger::{Ledger, Unavailable};
+use crate::role;
 use crate::store::StoreError;
 use crate::wall_clock;
 
 /// How often it is looked for what is due.
 const EVERY: Duration = Duration::from_millis(200);
 /// How many of a kind are looked for at a time.
-const AT_ONCE: i64 = 500;
+const AT_ONCE: u16 = 500;
 
 /// Whether this process does the background work, and under which epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +30,11 @@ pub enum Role {
     Active(Fence),
 }
 
-/// Does the background work of `ledger` while `role` says so, until the other end of `role` is dropped.
-pub async fn run(ledger: Ledger, mut role: watch::Receiver<Role>) {
-    loop {
+/// Does the background work of `ledger` while `role` says so, until the service ends.
+pub async fn run(ledger: Ledger, mut role: watch::Receiver<Role>, stop: Stop) {
+    // Without a sidecar nobody ever says another role.
+    let mut can_change = true;
+    while !stop.has_begun() {
         let now = *role.borrow_and_update();
         if let Role::Active(fence) = now {
             match pass(&ledger, fence).await {
@@ -41,10 +45,24 @@ pub async fn run(ledger: Ledger, mut role: watch::Receiver<Role>) {
             }
         }
         tokio::select! {
-            changed = role.changed() => if changed.is_err() { return },
+            changed = role.changed(), if can_change => can_change = changed.is_ok(),
+            () = stop.begun() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
     }
+}
+
+/// Starts the background work: as the sidecar at `address` says, or, without one, as if this were the only process.
+pub fn start(ledger: &Ledger, address: Option<&str>, stop: Stop) {
+    let role = match address {
+        Some(address) => {
+            let (tell, role) = watch::channel(Role::Passive);
+            tokio::spawn(role::follow(address.to_owned(), tell));
+            role
+        }
+        None => watch::channel(Role::Active(Fence(ledger.own_epoch()))).1,
+    };
+    tokio::spawn(run(ledger.clone(), role, stop));
 }
 
 /// Why a round of background work has failed.
@@ -62,10 +80,10 @@ pub enum BackgroundError {
 pub async fn pass(ledger: &Ledger, fence: Fence) -> Result<bool, BackgroundError> {
     let now = wall_clock();
     let read = ledger.read();
-    let settle = read.to_settle(AT_ONCE).await?;
-    let expire = read.due(now, AT_ONCE).await?;
-    let release = read.due_reservations(now, AT_ONCE).await?;
-    let is_full = [&settle, &expire, &release].iter().any(|ids| ids.len() as i64 >= AT_ONCE);
+    let settle = read.to_settle(AT_ONCE.into()).await?;
+    let expire = read.due(now, AT_ONCE.into()).await?;
+    let release = read.due_reservations(now, AT_ONCE.into()).await?;
+    let is_full = [&settle, &expire, &release].iter().any(|ids| ids.len() >= usize::from(AT_ONCE));
     let commands = settle
         .into_iter()
         .map(|id| Command::Settle(id, fence))

@@ -2,17 +2,21 @@
 //! together is one transaction, and many of them are one commit.
 //!
 //! [`domain`] knows the rules, [`decide`] decides a batch in memory, [`store`] keeps it, [`ledger`] is the one writer that all of a
-//! process' requests go through, [`background`] is what happens without a request.
+//! process' requests go through, [`background`] is what happens without a request, [`web`] is what services over it tell their clients.
 
 pub mod background;
 pub mod command;
 pub mod decide;
 pub mod domain;
 pub mod ledger;
+pub mod open;
+pub mod role;
 pub mod store;
+pub mod web;
 
 pub use command::{Actor, Command, Fence, Once, Origin, Outcome, Refusal};
 pub use ledger::{Ledger, Unavailable};
+pub use open::{StoreSettings, close, open};
 pub use store::{Offer, Reader, StoreError};
 
 use std::path::PathBuf;
@@ -31,7 +35,7 @@ pub fn wall_clock() -> Millis {
 pub enum Place {
     /// In a `SQLite` file.
     File(PathBuf),
-    /// In a PostgreSQL database.
+    /// In a `PostgreSQL` database.
     Server(String),
 }
 

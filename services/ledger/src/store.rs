@@ -1,4 +1,4 @@
-//! Where the ledger is kept: `SQLite` in a file, or PostgreSQL by URL. Both pass one conformance suite.
+//! Where the ledger is kept: `SQLite` in a file, or `PostgreSQL` by URL. Both pass one conformance suite.
 
 mod audit;
 pub mod postgres;
@@ -28,7 +28,7 @@ pub enum StoreError {
         /// What the database says.
         source: sqlx::Error,
     },
-    /// `--store` is neither a file nor a PostgreSQL URL.
+    /// `--store` is neither a file nor a `PostgreSQL` URL.
     #[error("cannot read the store's address: {0}; write postgres://user@host/database, or a file's path")]
     Address(String),
     /// The schema cannot be brought up to date.

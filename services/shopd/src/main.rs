@@ -1,4 +1,6 @@
-//! The shop's services in one binary: `shopd product`.
+//! The shop's services in one binary: `shopd product`, or all of them in one process: `shopd all`.
+
+mod all;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,14 @@ enum Service {
     /// The users: accounts, passwords, sessions, and the tokens that all services verify
     #[command(after_help = "Endpoints, problem codes and faults are described in services/README.md.")]
     User(Box<shop_user::Settings>),
+    /// The orders: made once, paid, shipped, cancelled, with the stock they hold
+    #[command(after_help = "Endpoints, problem codes and faults are described in services/README.md.")]
+    Order(Box<shop_order::Settings>),
+    /// The stock: pieces are held, sold, given back and delivered
+    #[command(after_help = "Endpoints, problem codes and faults are described in services/README.md.")]
+    Inventory(Box<shop_inventory::Settings>),
+    /// All services in one process, each on a port of its own, with everything they keep in one folder
+    All(Box<all::Settings>),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +52,9 @@ fn run(service: Service) -> anyhow::Result<()> {
         match service {
             Service::Product(settings) => shop_product::run(&settings).await,
             Service::User(settings) => shop_user::run(&settings).await,
+            Service::Order(settings) => shop_order::run(&settings).await,
+            Service::Inventory(settings) => shop_inventory::run(&settings).await,
+            Service::All(settings) => all::run(&settings).await,
         }
     });
     // What is still open after its time is cut, not waited for.

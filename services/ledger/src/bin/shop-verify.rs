@@ -18,7 +18,7 @@ use shop_ledger::{Place, Reader, store};
     after_help = "Exit codes: 0 all is well, 1 something is wrong, 2 it could not be read."
 )]
 struct Cli {
-    /// The ledger: a `SQLite` file or postgres://user@host/database
+    /// The ledger: a `SQLite` file or `postgres://user@host/database`
     #[arg(long, value_name = "STORE")]
     store: Place,
     /// A file with the id of one acknowledged order a line, as `shop-load --acknowledged` writes it

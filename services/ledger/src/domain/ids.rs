@@ -67,7 +67,7 @@ impl Ids {
         if now > self.last {
             self.last = now;
             // Not always from 0, so that ids modulo a small number spread evenly when few are made in a millisecond.
-            self.sequence = (time % 64) as u16;
+            self.sequence = low_bits(time, 63);
         } else if self.sequence + 1 >= PER_MILLI {
             return Err(IdError::Wait(self.last + 1));
         } else {
@@ -107,10 +107,16 @@ impl Ids {
 /// let id = Ids::new(37, 0).next(EPOCH + 64).unwrap();
 /// assert_eq!(parts(id), (EPOCH + 64, 1, 5, 0));
 /// ```
-pub const fn parts(id: i64) -> (Millis, u16, u16, u16) {
-    let slot = (id >> SEQUENCE_BITS) & (SLOTS as i64 - 1);
-    let sequence = id & (PER_MILLI as i64 - 1);
-    ((id >> (SEQUENCE_BITS + SLOT_BITS)) + EPOCH, (slot >> 5) as u16, (slot & 31) as u16, sequence as u16)
+pub fn parts(id: i64) -> (Millis, u16, u16, u16) {
+    let slot = id >> SEQUENCE_BITS;
+    let time = (id >> (SEQUENCE_BITS + SLOT_BITS)) + EPOCH;
+    (time, low_bits(slot >> 5, 31), low_bits(slot, 31), low_bits(id, PER_MILLI - 1))
+}
+
+/// The lowest bits of a number, as many as `mask` has.
+fn low_bits(number: i64, mask: u16) -> u16 {
+    let [low, next, ..] = number.to_le_bytes();
+    u16::from_le_bytes([low, next]) & mask
 }
 
 /// A slot that is leased.
@@ -168,7 +174,7 @@ mod tests {
     #[test]
     fn the_parts_are_where_they_belong() {
         let id = Ids::new(31 * 32 + 17, 0).next(EPOCH + MAX_TIME).unwrap();
-        assert_eq!(parts(id), (EPOCH + MAX_TIME, 31, 17, (MAX_TIME % 64) as u16));
+        assert_eq!(parts(id), (EPOCH + MAX_TIME, 31, 17, 63));
         assert!(id > 0);
     }
 

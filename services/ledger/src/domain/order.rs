@@ -59,7 +59,10 @@ impl Order {
     }
 }
 
-/// Something that serialises to JSON.
+/// Something of texts, numbers and lists as JSON.
+///
+/// # Panics
+/// Never for these.
 pub fn to_json(shown: &impl Serialize) -> Bytes {
     let mut body = Vec::with_capacity(512);
     serde_json::to_writer(&mut body, shown).expect("strings and numbers always serialise");
@@ -114,13 +117,11 @@ impl Serialize for Order {
 }
 
 /// Ids are larger than the 53 bits that every JSON reader keeps: they are texts.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 pub fn as_text<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
 }
 
 /// A time as RFC 3339.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 pub fn as_time<S: Serializer>(at: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
     match jiff::Timestamp::from_millisecond(*at) {
         Ok(time) => serializer.collect_str(&time),
@@ -128,7 +129,8 @@ pub fn as_time<S: Serializer>(at: &Millis, serializer: S) -> Result<S::Ok, S::Er
     }
 }
 
-fn as_some_time<S: Serializer>(at: &Option<Millis>, serializer: S) -> Result<S::Ok, S::Error> {
+/// A time as RFC 3339, where there is one.
+pub fn as_some_time<S: Serializer>(at: &Option<Millis>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => as_time(at, serializer),
         None => serializer.serialize_none(),

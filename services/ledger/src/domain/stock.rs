@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::order::{as_some_time, as_text, to_json};
 use super::{Line, Millis, Sku};
 
 /// The pieces of one SKU.
@@ -191,6 +195,29 @@ pub struct Reservation {
     pub lines: Vec<Line>,
     /// Until when; `None` for one that belongs to an order.
     pub expires_at: Option<Millis>,
+}
+
+impl Reservation {
+    /// As clients read it.
+    pub fn to_json(&self) -> Bytes {
+        let line = |line: &'_ Line| serde_json::json!({"sku": line.sku.as_str(), "quantity": line.quantity});
+        to_json(&ShownReservation {
+            id: self.id,
+            state: self.state.as_str(),
+            lines: self.lines.iter().map(line).collect(),
+            expires_at: self.expires_at,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct ShownReservation {
+    #[serde(serialize_with = "as_text")]
+    id: i64,
+    state: &'static str,
+    lines: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_some_time")]
+    expires_at: Option<Millis>,
 }
 
 #[cfg(test)]

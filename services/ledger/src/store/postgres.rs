@@ -1,4 +1,4 @@
-//! The ledger in PostgreSQL: every batch a few statements over arrays, prepared once; its rows locked in one order by everybody.
+//! The ledger in `PostgreSQL`: every batch a few statements over arrays, prepared once; its rows locked in one order by everybody.
 
 mod load;
 mod open;

@@ -16,7 +16,7 @@ pub(super) struct Step {
     pub(super) oldest: i64,
     /// What it does to `SQLite`.
     pub(super) sqlite: &'static str,
-    /// What it does to PostgreSQL.
+    /// What it does to `PostgreSQL`.
     pub(super) postgres: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of its own, in a temporary folder, that ends with the test.
+//! A `PostgreSQL` server of its own, in a temporary folder, that ends with the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Makes a database cluster and serves it on a socket in its folder. PostgreSQL refuses to run as root: then it runs as the
+    /// Makes a database cluster and serves it on a socket in its folder. `PostgreSQL` refuses to run as root: then it runs as the
     /// user that its package has made.
     pub(crate) async fn start() -> Self {
         let programs = programs();

@@ -8,6 +8,7 @@ use super::FENCE;
 use crate::decide::Writes;
 use crate::domain::idempotency::KEPT;
 use crate::domain::order::lines_to_row;
+use crate::domain::{Reason, Status};
 use crate::store::StoreError;
 
 const NEW_ORDERS: &str = "INSERT INTO orders (id, user_id, status, shipped, version, lines, total, currency, \
@@ -99,7 +100,7 @@ async fn insert(connection: &mut PgConnection, writes: &Writes) -> Result<(), St
             .bind(column(new, |event| event.order))
             .bind(column(new, |event| event.seq))
             .bind(column(new, |event| event.event.to_string()))
-            .bind(column(new, |event| event.from.map(|from| from.number())))
+            .bind(column(new, |event| event.from.map(Status::number)))
             .bind(column(new, |event| event.to.number()))
             .bind(column(new, |event| event.actor.to_string()))
             .bind(column(new, |event| event.at))
@@ -145,7 +146,7 @@ async fn update(connection: &mut PgConnection, writes: &Writes) -> Result<(), St
             .bind(column(changed, |changed| changed.order.id))
             .bind(column(changed, |changed| changed.was))
             .bind(column(changed, |changed| changed.order.status.number()))
-            .bind(column(changed, |changed| changed.order.reason.map(|reason| reason.number())))
+            .bind(column(changed, |changed| changed.order.reason.map(Reason::number)))
             .bind(column(changed, |changed| i64::from(changed.order.shipped)))
             .bind(column(changed, |changed| changed.order.version))
             .bind(column(changed, |changed| changed.order.updated_at))

@@ -42,7 +42,9 @@ impl Rows {
         for (place, size) in SIZES.into_iter().enumerate() {
             while let Some((now, later)) = rows.split_at_checked(size) {
                 let mut bound = Bound::default();
-                now.iter().for_each(|row| bind(row, &mut bound));
+                for row in now {
+                    bind(row, &mut bound);
+                }
                 let query = sqlx::query_with(self.text(place, size), bound.0);
                 let done = query.execute(&mut *connection).await.map_err(StoreError::Write)?;
                 changed += done.rows_affected();

@@ -6,7 +6,7 @@ use super::FENCE;
 use super::bulk::Rows;
 use crate::decide::Writes;
 use crate::domain::order::lines_to_row;
-use crate::domain::{Line, Reservation};
+use crate::domain::{Line, Reason, Reservation, Status};
 use crate::store::StoreError;
 
 static NEW_ORDERS: Rows = Rows::new(
@@ -84,7 +84,7 @@ async fn insert(connection: &mut SqliteConnection, writes: &Writes) -> Result<()
     NEW_EVENTS
         .run(connection, &writes.recorded, |event, bound| {
             bound.put(event.order).put(event.seq).put(event.event.clone());
-            bound.put(event.from.map(|from| from.number())).put(event.to.number());
+            bound.put(event.from.map(Status::number)).put(event.to.number());
             bound.put(event.actor.clone()).put(event.at).put(event.trace.clone()).put(event.release.clone());
         })
         .await?;
@@ -112,7 +112,7 @@ async fn update(connection: &mut SqliteConnection, writes: &Writes) -> Result<()
         .run(connection, &writes.changed_orders, |changed, bound| {
             let order = &changed.order;
             bound.put(order.id).put(changed.was).put(order.status.number());
-            bound.put(order.reason.map(|reason| reason.number())).put(i64::from(order.shipped));
+            bound.put(order.reason.map(Reason::number)).put(i64::from(order.shipped));
             bound.put(order.version).put(order.updated_at).put(order.pay_deadline);
         })
         .await?;
