@@ -11,6 +11,7 @@ pub mod load;
 pub mod lock;
 pub mod netns;
 pub mod program;
+pub mod resources;
 pub mod scenario;
 pub mod setup;
 pub mod workspace;

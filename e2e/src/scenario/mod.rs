@@ -9,6 +9,7 @@ mod bench;
 mod decision;
 pub mod drift;
 mod fault;
+mod operator;
 mod spec;
 mod stage;
 mod status;
@@ -33,13 +34,14 @@ use serde_json::Value;
 use shop_crds::{ShopService, ShopServiceStatus, names};
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{OPERATOR_NAMESPACE, Request};
+use crate::harness::Request;
 
 pub use {
     ask::{Answer, ask},
     bench::{LIMIT, bench, tell},
     decision::Decided,
     fault::{switch_fault_off, switch_fault_on},
+    operator::{Operator, is_ready, operator_pods},
     spec::Spec,
     stage::stage,
     status::{active_image, describe, is_stable, outcome_of, revision_of_image},
@@ -236,14 +238,6 @@ impl Shop {
             sleep(LOOK * 4).await;
         }
     }
-}
-
-/// Pods of the operator.
-pub async fn operator_pods(client: &Client) -> Result<Vec<Pod>> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
-    let params = ListParams::default()
-        .labels("app.kubernetes.io/name=shopkeeper,app.kubernetes.io/component=operator");
-    Ok(pods.list(&params).await.context("list the operator's pods")?.items)
 }
 
 /// Of the operator's requests, the writes that belong to releases: not events, which are for people, nor leases and questions

@@ -13,7 +13,7 @@ use anyhow::Result;
 use crate::lock::Lock;
 use crate::workspace;
 
-pub use toolchain::{KUBERNETES_VERSION, pinned_version};
+pub use toolchain::{KUBERNETES_VERSION, module_source, pinned_version};
 
 /// Where the cluster's programs are.
 pub fn bin() -> PathBuf {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -125,6 +125,12 @@ fn go(arguments: &[&str]) -> Command {
     command.args(arguments).current_dir(workspace::cluster_module());
     command.env("GOBIN", bin()).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false");
     command
+}
+
+/// Where the source of a pinned module is.
+pub fn module_source(module: &str) -> Result<PathBuf> {
+    let folder = program::run(&mut go(&["list", "-m", "-f", "{{.Dir}}", module]))?;
+    Ok(PathBuf::from(folder.trim()))
 }
 
 fn download() -> Result<()> {

@@ -13,10 +13,10 @@ use shop_crds::{ShopService, Verb, status::Phase};
 use shop_e2e::{
     cluster::Part,
     harness::{Session, test},
-    scenario::{PATIENCE, Shop, Spec},
+    scenario::{Operator, PATIENCE, Shop, Spec},
 };
 
-use super::{Operator, stable};
+use super::stable;
 
 #[test]
 fn an_operator_killed_in_each_phase_goes_on_where_it_was() {

@@ -96,6 +96,13 @@ fn progress(load: &View, replaced: u32, of: u32) {
         "{at:>6.0} s  {replaced} of {of} pods replaced; {} requests, {} failed",
         live.requests, live.failed
     );
+    if live.failed > 0 {
+        eprintln!("          {:?}", failures(&load.report()));
+    }
+}
+
+fn failures(report: &Report) -> BTreeMap<&'static str, u64> {
+    report.failures.iter().map(|(why, count)| (why.as_str(), *count)).collect()
 }
 
 impl Figures {
@@ -104,7 +111,7 @@ impl Figures {
             replacements,
             requests: report.requests(),
             failed: report.failed(),
-            failures: report.failures.iter().map(|(why, count)| (why.as_str(), *count)).collect(),
+            failures: failures(report),
             latency: report.latency(|_| true),
             connections: report
                 .kinds

@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::proxies::{Arm, Features, Kind};
+use crate::soak::Soak;
 
-const MB: f64 = 1024.0 * 1024.0;
+/// Bytes of a megabyte.
+pub(crate) const MB: f64 = 1024.0 * 1024.0;
 
 /// One proxy in one round.
 #[derive(Debug)]
@@ -39,16 +41,23 @@ pub(crate) struct Round {
 pub(crate) struct Figures {
     rounds: BTreeMap<(Kind, Features), Vec<Round>>,
     load_average: f64,
+    /// What a long load did to memory.
+    pub(crate) soak: Option<Soak>,
 }
 
 impl Figures {
     /// `load_average`: of the machine, before anything was measured.
     pub(crate) fn new(load_average: f64) -> Self {
-        Self { rounds: BTreeMap::new(), load_average }
+        Self { rounds: BTreeMap::new(), load_average, soak: None }
     }
 
     pub(crate) fn take(&mut self, arm: &Arm, round: Round) {
         self.rounds.entry((arm.kind, arm.features)).or_default().push(round);
+    }
+
+    /// What was measured.
+    pub(crate) fn arms(&self) -> impl Iterator<Item = (Kind, Features)> {
+        self.rounds.keys().copied()
     }
 
     fn of(&self, kind: Kind, features: Features) -> &[Round] {
@@ -65,12 +74,12 @@ impl Figures {
         (requests > 0).then(|| time.as_secs_f64() * 1e6 / requests as f64)
     }
 
-    fn busy(&self, kind: Kind, features: Features) -> Option<f64> {
+    pub(crate) fn busy(&self, kind: Kind, features: Features) -> Option<f64> {
         self.cpu(kind, features, |round| round.cpu_busy)
     }
 
     /// The median over the rounds of what a percentile is above the direct one of the same round, in microseconds.
-    fn added(&self, kind: Kind, features: Features, share: f64) -> Option<f64> {
+    pub(crate) fn added(&self, kind: Kind, features: Features, share: f64) -> Option<f64> {
         let direct = self.of(Kind::Direct, Features::Bare);
         let pairs = self.of(kind, features).iter().zip(direct);
         median(pairs.map(|(round, direct)| {
@@ -78,7 +87,7 @@ impl Figures {
         }))
     }
 
-    fn middle(&self, kind: Kind, features: Features, of: impl Fn(&Round) -> f64) -> Option<f64> {
+    pub(crate) fn middle(&self, kind: Kind, features: Features, of: impl Fn(&Round) -> f64) -> Option<f64> {
         median(self.of(kind, features).iter().map(of))
     }
 
@@ -98,8 +107,12 @@ impl Figures {
                 let figures = json!({
                     "bare": cpu(kind, Features::Bare),
                     "log": cpu(kind, Features::Log),
+                    "tokens": cpu(kind, Features::Tokens),
+                    "limits": cpu(kind, Features::Limits),
+                    "traces": cpu(kind, Features::Traces),
                     "all": cpu(kind, Features::All),
                     "all_uncached": cpu(kind, Features::AllUncached),
+                    "outbound": cpu(kind, Features::Outbound),
                 });
                 (kind.as_str().to_owned(), figures)
             })
@@ -122,6 +135,7 @@ impl Figures {
             "rss_mb_per_1k_idle": middle(|round| round.rss_idle as f64 / MB),
             "rss_mb_per_1k_websockets": middle(|round| round.rss_websockets as f64 / MB),
             "rss_mb_100k_senders": self.senders(),
+            "soak": self.soak.as_ref().map(Soak::to_json),
             "ready_ms": middle(|round| round.ready.as_secs_f64() * 1e3),
             "load_average_before": self.load_average,
         })
@@ -154,6 +168,9 @@ impl Figures {
         if let Some(senders) = self.senders() {
             println!("ours with a limit for each of 100,000 senders: {senders} MB");
         }
+        if let Some(soak) = &self.soak {
+            println!("ours with all features under a load that lasts: {}", soak.to_json());
+        }
         let direct = self.of(Kind::Direct, Features::Bare);
         let late = median(direct.iter().map(|round| round.late as f64 / 1e3)).unwrap_or_default();
         println!(
@@ -163,7 +180,8 @@ impl Figures {
     }
 }
 
-fn tenths(value: f64) -> f64 {
+/// To a tenth.
+pub(crate) fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 

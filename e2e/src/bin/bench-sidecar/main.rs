@@ -3,10 +3,12 @@
 mod figures;
 mod helper;
 mod load;
+mod markdown;
 mod origin;
 mod process;
 mod proxies;
 mod requests;
+mod soak;
 mod token;
 
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ use clap::Parser;
 use figures::{Figures, Round};
 use proxies::{Arm, Features, Kind, Stage};
 use requests::Requests;
-use shop_e2e::{program, scenario::tell};
+use shop_e2e::{program, resources, scenario::tell};
 use token::Mint;
 
 /// Connections of the load at a fixed rate.
@@ -42,15 +44,21 @@ struct Arguments {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
+    /// Print the table and a plot (Mermaid) in Markdown.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
     /// Requests in a second where latency is measured.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=20_000))]
     rate: u32,
     /// Rounds over all proxies.
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// How long each proxy is measured in each round, twice.
     #[arg(long, default_value_t = 4, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// How long the sidecar with all its features is loaded at the end, to see whether its memory grows; 0: not.
+    #[arg(long, default_value_t = 10, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(0..=1440))]
+    soak: u64,
     /// Only these: direct, ours, nginx, haproxy, envoy; separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
@@ -70,7 +78,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let requests: Vec<Requests> =
         arms.iter().map(|arm| Requests::new(arm.features, &mint)).collect::<Result<_>>()?;
     ensure!(arms.len() > 1, "nothing to measure: no proxy is installed, or --only leaves none");
-    let mut figures = Figures::new(process::load_average());
+    let mut figures = Figures::new(resources::load_average());
     for round in 0..arguments.rounds {
         // There and back: what changes on the machine in the meantime meets all of them.
         let mut order: Vec<(&Arm, &Requests)> = arms.iter().zip(&requests).collect();
@@ -84,8 +92,17 @@ fn run(arguments: &Arguments) -> Result<()> {
             figures.take(arm, round);
         }
     }
+    let soaked =
+        arms.iter().zip(&requests).find(|(arm, _)| arm.kind == Kind::Ours && arm.features == Features::All);
+    if let Some((arm, requests)) = soaked.filter(|_| arguments.soak > 0) {
+        let running = stage.start(arm, requests)?;
+        let minutes = Duration::from_secs(arguments.soak * 60);
+        figures.soak = Some(soak::run(&running, requests, arguments.rate, FEW, minutes).context("soak")?);
+    }
     eprintln!("{:40}", "");
-    tell(&figures.to_json(), arguments.json, |_| figures.print())
+    tell(&figures.to_json(), arguments.json, |_| {
+        if arguments.markdown { print!("{}", markdown::of(&figures)) } else { figures.print() }
+    })
 }
 
 fn measure(arm: &Arm, requests: &Requests, stage: &Stage, arguments: &Arguments) -> Result<Round> {
@@ -112,7 +129,7 @@ fn measure(arm: &Arm, requests: &Requests, stage: &Stage, arguments: &Arguments)
     let rss_before = running.rss()?;
     let idle_rss = load::with_idle(address, requests, IDLE, || running.rss())?;
     let websocket_rss = load::with_websockets(address, requests, IDLE, || running.rss())?;
-    ensure!(!arm.features.is_all() || helper::received() > spans, "{} sent no spans", arm.label());
+    ensure!(!arm.features.traces() || helper::received() > spans, "{} sent no spans", arm.label());
     Ok(Round {
         latencies: steady.latencies,
         late: steady.late,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use shop_e2e::{program, workspace};
+use shop_e2e::{program, resources, workspace};
 use tempfile::TempDir;
 
 use crate::process;
@@ -61,10 +61,18 @@ pub(crate) enum Features {
     Bare,
     /// And a line of JSON for each request.
     Log,
-    /// And tokens verified, requests limited, spans sent, each verified token remembered.
+    /// And tokens verified, each of which is remembered.
+    Tokens,
+    /// And requests counted for their sender.
+    Limits,
+    /// And spans sent.
+    Traces,
+    /// All of these.
     All,
     /// The same with more tokens than are remembered.
     AllUncached,
+    /// Calls of the app to a dependency: tried again, with a circuit breaker.
+    Outbound,
 }
 
 impl Features {
@@ -72,19 +80,46 @@ impl Features {
         match self {
             Self::Bare => "",
             Self::Log => "+log",
+            Self::Tokens => "+tokens",
+            Self::Limits => "+limits",
+            Self::Traces => "+traces",
             Self::All => "+all",
             Self::AllUncached => "+all, uncached",
+            Self::Outbound => ", outbound",
         }
     }
 
     pub(crate) fn logs(self) -> bool {
-        self != Self::Bare
+        self == Self::Log || self.is_all()
+    }
+
+    pub(crate) fn verifies(self) -> bool {
+        self == Self::Tokens || self.is_all()
+    }
+
+    pub(crate) fn limits(self) -> bool {
+        self == Self::Limits || self.is_all()
+    }
+
+    pub(crate) fn traces(self) -> bool {
+        self == Self::Traces || self.is_all()
     }
 
     pub(crate) fn is_all(self) -> bool {
         matches!(self, Self::All | Self::AllUncached)
     }
 }
+
+/// What both the sidecar and Envoy do.
+const BOTH: [Features; 7] = [
+    Features::Bare,
+    Features::Log,
+    Features::Tokens,
+    Features::Limits,
+    Features::Traces,
+    Features::All,
+    Features::AllUncached,
+];
 
 /// One thing that is measured.
 #[derive(Clone, Debug)]
@@ -125,9 +160,8 @@ pub(crate) fn arms(only: &[String]) -> Result<Vec<Arm>> {
             continue;
         };
         let features: &[Features] = match kind {
-            Kind::Ours | Kind::Envoy => {
-                &[Features::Bare, Features::Log, Features::All, Features::AllUncached]
-            }
+            Kind::Ours => &[BOTH.as_slice(), &[Features::Outbound]].concat(),
+            Kind::Envoy => &BOTH,
             Kind::Direct | Kind::Nginx | Kind::Haproxy => &[Features::Bare],
         };
         arms.extend(features.iter().map(|features| Arm {
@@ -217,8 +251,10 @@ impl Stage {
         match arm.kind {
             Kind::Direct => {}
             Kind::Ours => {
-                fs::write(&config, ours::document(self.origin, self.helper, arm.features)?.to_string())?;
-                let (inbound, app) = (address.to_string(), self.origin.to_string());
+                let document = ours::document(self.origin, self.helper, arm.features, address)?;
+                fs::write(&config, document.to_string())?;
+                let inbound = if arm.features == Features::Outbound { free_port()? } else { address };
+                let (inbound, app) = (inbound.to_string(), self.origin.to_string());
                 command.args(["run", "--inbound", &inbound, "--admin", "127.0.0.1:0", "--app", &app]);
                 command.arg("--config").arg(&config);
                 let log = if arm.features.logs() { "json" } else { "off" };
@@ -251,12 +287,12 @@ impl Stage {
 impl Running {
     /// User and system time so far.
     pub(crate) fn cpu(&self) -> Duration {
-        self.child.as_ref().map_or(Duration::ZERO, |child| process::cpu(child.id()))
+        self.child.as_ref().map_or(Duration::ZERO, |child| resources::cpu(child.id()))
     }
 
     /// Resident memory.
     pub(crate) fn rss(&self) -> Result<u64> {
-        self.child.as_ref().map_or(Ok(0), |child| process::rss(child.id()))
+        self.child.as_ref().map_or(Ok(0), |child| resources::rss(child.id()))
     }
 }
 

@@ -28,9 +28,9 @@ impl Requests {
     /// As the features need them: with a token, from few users or many.
     pub(crate) fn new(features: Features, mint: &Mint) -> Result<Self> {
         let tokens = match features {
-            Features::Bare | Features::Log => Vec::new(),
-            Features::All => mint.tokens(FEW)?,
             Features::AllUncached => mint.tokens(MANY)?,
+            with if with.verifies() => mint.tokens(FEW)?,
+            _ => Vec::new(),
         };
         if tokens.is_empty() {
             return Ok(Self::of([String::new()]));

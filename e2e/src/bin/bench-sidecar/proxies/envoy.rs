@@ -32,7 +32,7 @@ pub(super) fn config(
         if features.logs() {
             manager.insert("access_log".to_owned(), access_log());
         }
-        if features.is_all() {
+        if features.traces() {
             manager.insert("tracing".to_owned(), tracing());
         }
     }
@@ -69,39 +69,44 @@ fn access_log() -> Value {
 
 /// What a request is counted by: its sender.
 fn rates(features: Features) -> Value {
-    if features.is_all() { json!([{"actions": [{"remote_address": {}}]}]) } else { json!([]) }
+    if features.limits() { json!([{"actions": [{"remote_address": {}}]}]) } else { json!([]) }
 }
 
 fn filters(key_set: &Value, features: Features) -> Value {
     let router =
         json!({"name": "router", "typed_config": {"@type": format!("{TYPE}.filters.http.router.v3.Router")}});
-    if !features.is_all() {
-        return json!([router]);
-    }
+    let tokens = features.verifies().then(|| tokens(key_set, features != Features::AllUncached));
+    let all = [tokens, features.limits().then(limit), Some(router)];
+    Value::Array(all.into_iter().flatten().collect())
+}
+
+/// Tokens that are verified; each is remembered if `cached`.
+fn tokens(key_set: &Value, cached: bool) -> Value {
     let mut provider = json!({
         "issuer": token::ISSUER, "audiences": [token::AUDIENCE], "forward": true,
         "local_jwks": {"inline_string": key_set.to_string()},
         "claim_to_headers": [{"header_name": "x-user-id", "claim_name": "sub"}],
     });
-    if let (true, Some(provider)) = (features == Features::All, provider.as_object_mut()) {
+    if let (true, Some(provider)) = (cached, provider.as_object_mut()) {
         provider.insert("jwt_cache_config".to_owned(), json!({"jwt_cache_size": 10_000}));
     }
+    json!({"name": "jwt", "typed_config": {
+        "@type": format!("{TYPE}.filters.http.jwt_authn.v3.JwtAuthentication"),
+        "providers": {"shop": provider},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "shop"}}],
+    }})
+}
+
+/// A bucket for each sender.
+fn limit() -> Value {
     let bucket = json!({"max_tokens": RATE, "tokens_per_fill": RATE, "fill_interval": "1s"});
     let always = json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}});
-    json!([
-        {"name": "jwt", "typed_config": {
-            "@type": format!("{TYPE}.filters.http.jwt_authn.v3.JwtAuthentication"),
-            "providers": {"shop": provider},
-            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "shop"}}],
-        }},
-        {"name": "limit", "typed_config": {
-            "@type": format!("{TYPE}.filters.http.local_ratelimit.v3.LocalRateLimit"),
-            "stat_prefix": "limit", "token_bucket": bucket,
-            "filter_enabled": always, "filter_enforced": always,
-            "descriptors": [{"entries": [{"key": "remote_address"}], "token_bucket": bucket}],
-        }},
-        router,
-    ])
+    json!({"name": "limit", "typed_config": {
+        "@type": format!("{TYPE}.filters.http.local_ratelimit.v3.LocalRateLimit"),
+        "stat_prefix": "limit", "token_bucket": bucket,
+        "filter_enabled": always, "filter_enforced": always,
+        "descriptors": [{"entries": [{"key": "remote_address"}], "token_bucket": bucket}],
+    }})
 }
 
 /// Sampled by the caller's flag, which the load sets at this rate, and else by Envoy at the same.
