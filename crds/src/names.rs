@@ -94,6 +94,16 @@ pub fn sidecar_keys(service: &str) -> String {
     format!("{service}-sidecar-keys")
 }
 
+/// `order-shop`: the NetworkPolicy of the pods.
+pub fn network_policy(service: &str) -> String {
+    format!("{service}-shop")
+}
+
+/// `spiffe://cluster.local/ns/shop/svc/order`: who a service is, in its certificate.
+pub fn spiffe_id(trust_domain: &str, namespace: &str, service: &str) -> String {
+    format!("spiffe://{trust_domain}/ns/{namespace}/svc/{service}")
+}
+
 /// `order-shop`: the ServiceAccount of the pods, without rights and without a token.
 pub fn service_account(service: &str) -> String {
     format!("{service}-shop")

@@ -173,6 +173,10 @@ reasons! {
     WriteWithheld,
     /// State was rebuilt from what is in the cluster.
     StateRebuilt,
+    /// The service has a new certificate for TLS between sidecars.
+    CertificateIssued,
+    /// The key of the certificate authority is lost; a new root is trusted beside the one before.
+    AuthorityLost,
 
     // Decisions.
     /// A decision was taken up.

@@ -4,6 +4,8 @@
 //! the cache shows it.
 
 mod adopted;
+mod certificates;
+mod pushes;
 mod request;
 mod template;
 mod tokens;
@@ -20,23 +22,24 @@ use serde_json::{Value, json};
 use shop_contract::Document;
 use shop_crds::{ShopServiceStatus, names::ADOPTED};
 use shop_release::{
-    CheckedTemplate, EndpointsAcknowledged, Inputs, ObjectKind, ObjectRef, Observed, Plan, PodTarget,
-    Precondition, Question, Refusal, SourceState, Subject, Write,
+    CheckedTemplate, Inputs, ObjectKind, ObjectRef, Observed, Plan, Precondition, Question, Refusal,
+    SourceState, Subject, Write,
 };
 use tokio::time::Instant;
 
 use crate::{
     asks::Asks,
+    authority::Authority,
     cache::Kind,
     counting::Counting,
     key::ServiceKey,
     lease::Leadership,
-    memory::{self, Memory, OwnWrite},
+    memory::{Memory, OwnWrite},
     metrics::{self, Metrics},
     observe::Sight,
     queue::{Queue, Urgency},
-    render::{self, Keys, Rendered, SidecarImage},
-    sidecars::{SidecarError, Sidecars},
+    render::{self, Keys, Rendered, SidecarImage, Site},
+    sidecars::Sidecars,
     sources::{self, Sources},
 };
 pub use request::{Answer, ApplyError, Requests};
@@ -67,6 +70,10 @@ pub struct Tools {
     pub queue: Arc<Queue>,
     /// Whether this process leads.
     pub leadership: Leadership,
+    /// Certificates for TLS between sidecars.
+    pub authority: Arc<Authority>,
+    /// What the operator is told of its surroundings.
+    pub site: Arc<Site>,
 }
 
 /// What came of a plan.
@@ -178,8 +185,14 @@ impl<'a> Application<'a> {
             Write::CheckTemplate { revision, inputs } => return self.check(*revision, inputs).await,
             Write::CreateSnapshot { revision, snapshot } => (self.copy(*revision, snapshot).await?, None),
             Write::CreateAccount => (render::account(owner), None),
-            Write::CreateKeys => (self.new_keys().await?, None),
+            Write::CreateKeys { certificate } => (self.new_keys(*certificate).await?, None),
             Write::CopyTokenKeys { hash } => return self.copy_token_keys(hash).await,
+            Write::IssueCertificate => return self.issue_certificate().await,
+            Write::CopyRoots { .. } => return self.copy_roots().await,
+            Write::RemoveCertificate => return self.remove_certificate().await,
+            Write::WriteNetworkPolicy { access, replaces } => {
+                (render::network_policy(owner, access, &self.tools.site), replaces.as_ref())
+            }
             Write::WriteConfig { document, generation, replaces } => {
                 let keys = Keys {
                     handover: self.key_id.clone().unwrap_or(self.sight.keys().handover),
@@ -285,6 +298,7 @@ impl<'a> Application<'a> {
                 .configs
                 .iter()
                 .any(|one| one.drifted && shop_crds::names::sidecar_config(service, one.revision) == name),
+            Kind::NetworkPolicy => self.observed.network_policy.as_ref().is_some_and(|one| one.drifted),
             Kind::PodDisruptionBudget => self
                 .observed
                 .budgets
@@ -365,7 +379,8 @@ impl<'a> Application<'a> {
 
     // What the API server makes of our own write is in order, whatever defaults it has.
     fn in_order(&mut self, kind: Kind, name: &str, object: &DynamicObject) {
-        if matches!(kind, Kind::Deployment | Kind::Service | Kind::PodDisruptionBudget) {
+        if matches!(kind, Kind::Deployment | Kind::Service | Kind::PodDisruptionBudget | Kind::NetworkPolicy)
+        {
             let hash = render::short_hash(crate::cache::Held::of(object).content().to_string().as_bytes());
             self.memory.in_order.insert((kind, name.to_owned()), hash);
         }
@@ -394,79 +409,6 @@ impl<'a> Application<'a> {
         let done = Box::new(move || queue.add(woken, Urgency::Release));
         self.tools.asks.ask(&key, &owner.uid, question, done);
     }
-
-    async fn push_document(&mut self, revision: i64, generation: i64, pods: &[PodTarget]) {
-        let document = self.documents.get(&revision).cloned().or_else(|| self.sight.document(revision));
-        // Without it, or with another one, the next plan writes it first.
-        let Some(document) = document.filter(|document| document.generation == generation) else { return };
-        self.push(&shop_contract::Push::Document(document), pods, None).await;
-    }
-
-    async fn push_endpoints(&mut self, write: &Write) {
-        let Write::PushEndpoints { revision, to_revision, addresses, pods } = write else { return };
-        let owner = self.sight.owner;
-        let to_peers = revision == to_revision;
-        let port = if to_peers { shop_contract::ports::ADMIN } else { shop_contract::ports::INBOUND };
-        let endpoints = shop_contract::Endpoints {
-            identity: shop_contract::Identity {
-                namespace: owner.namespace.clone(),
-                service: owner.service.clone(),
-                service_uid: owner.uid.clone(),
-                revision: *revision,
-            },
-            leader_epoch: owner.epoch,
-            sequence: self.tools.sidecars.next_sequence(),
-            to_revision: *to_revision,
-            addresses: addresses.iter().map(|ip| std::net::SocketAddr::new(*ip, port)).collect(),
-        };
-        let sent = EndpointsAcknowledged {
-            to_revision: *to_revision,
-            addresses: addresses.iter().copied().collect(),
-        };
-        let push = if to_peers {
-            shop_contract::Push::Peers(endpoints)
-        } else {
-            shop_contract::Push::Endpoints(endpoints)
-        };
-        self.push(&push, pods, Some(sent)).await;
-    }
-
-    async fn push(
-        &mut self,
-        push: &shop_contract::Push,
-        pods: &[PodTarget],
-        endpoints: Option<EndpointsAcknowledged>,
-    ) {
-        if !self.tools.leadership.holds(self.sight.owner.epoch) {
-            return;
-        }
-        let pods: Vec<&PodTarget> = pods.iter().filter(|pod| !self.silent.contains(&pod.uid)).collect();
-        let addresses: Vec<_> = pods.iter().map(|pod| pod.ip).collect();
-        let answers = self.tools.sidecars.push(push, &addresses, self.push_timeout).await;
-        for (target, answer) in pods.into_iter().zip(answers) {
-            if answer.is_err() {
-                self.silent.insert(target.uid.clone());
-            }
-            let Some(pod) = self.observed.pods.iter().find(|pod| pod.uid == target.uid) else { continue };
-            let endpoints = endpoints.clone();
-            let told = self.memory.learn(pod, |view| match answer {
-                Ok(answer) => {
-                    memory::acknowledged(view, &answer);
-                    match answer.refused {
-                        Some(why) => memory::push_failed(view, Timestamp::now(), format!("refused: {why}")),
-                        None => endpoints.into_iter().for_each(|told| view.told(pod.revision, told)),
-                    }
-                }
-                Err(error) => memory::push_failed(view, Timestamp::now(), unreachable(&error)),
-            });
-            let failed = self.memory.sidecar(pod).failed.is_some();
-            self.applied.learnt |= told && !failed;
-        }
-    }
-}
-
-fn unreachable(error: &SidecarError) -> String {
-    format!("port {}: {error}", shop_contract::ports::ADMIN)
 }
 
 fn outcome(answer: &Result<Answer, ApplyError>) -> &'static str {
@@ -488,6 +430,7 @@ fn object_ref(kind: Kind, name: &str) -> Option<ObjectRef> {
         Kind::Deployment => ObjectKind::Deployment,
         Kind::Service => ObjectKind::Service,
         Kind::PodDisruptionBudget => ObjectKind::PodDisruptionBudget,
+        Kind::NetworkPolicy => ObjectKind::NetworkPolicy,
         Kind::Job => ObjectKind::Job,
         Kind::ReleaseDecision => ObjectKind::ReleaseDecision,
         Kind::ShopService | Kind::ShopPolicy | Kind::Pod | Kind::EndpointSlice => return None,

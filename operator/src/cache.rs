@@ -6,6 +6,7 @@
 mod entry;
 pub(crate) mod kind;
 mod policy;
+mod tls;
 mod watch;
 
 use std::{
@@ -15,12 +16,14 @@ use std::{
 
 use kube::core::{DynamicObject, ObjectMeta};
 use shop_crds::names::{ANNOTATION_LEADER_EPOCH, LABEL_SERVICE};
-use shop_release::{Decision, Pod, SourceKind};
+use shop_release::{Certificate, Decision, Neighbour, Pod, SourceKind};
 
 use crate::{key::ServiceKey, render::LABEL_COMPONENT};
 pub use entry::{Held, Shop, Slice};
 pub use kind::Kind;
 pub use policy::{Known as KnownPolicy, Policies};
+use tls::Faces;
+pub use tls::Told;
 pub use watch::{OnChange, Watches, start};
 
 /// Everything known of one ShopService. A copy shares its contents.
@@ -85,6 +88,7 @@ struct State {
     sources: HashMap<SourcePlace, String>,
     // Which ShopServices name a source.
     users: HashMap<SourcePlace, BTreeSet<String>>,
+    faces: Faces,
 }
 
 /// Which services an arriving object touches.
@@ -105,6 +109,16 @@ impl Cache {
     /// Version of a ConfigMap or Secret of a user.
     pub fn source(&self, kind: SourceKind, namespace: &str, name: &str) -> Option<String> {
         self.read().sources.get(&(kind, namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// What a service must know of those that it calls, and that call it.
+    pub fn neighbours(&self, key: &ServiceKey) -> Vec<Neighbour> {
+        self.read().faces.neighbours(key)
+    }
+
+    /// The certificates that services have.
+    pub fn certificates(&self) -> Vec<(ServiceKey, Certificate)> {
+        self.read().faces.certificates()
     }
 
     /// Policies of all namespaces.
@@ -167,7 +181,7 @@ impl Cache {
             state.places.insert(place, key.clone());
             touched.insert(key);
         }
-        touched
+        state.with_neighbours(kind, touched)
     }
 
     /// An object is gone.
@@ -278,6 +292,16 @@ impl State {
         }
         if let Some(source) = source_kind(place.0) {
             touched.extend(self.source_is(source, &place.1, &place.2, None));
+        }
+        self.with_neighbours(place.0, touched)
+    }
+
+    // Those that TLS has to do with what is new of these services, too.
+    fn with_neighbours(&mut self, kind: Kind, mut touched: Touched) -> Touched {
+        if matches!(kind, Kind::ShopService | Kind::ConfigMap | Kind::Secret | Kind::Pod) {
+            for key in touched.clone() {
+                touched.extend(self.faces.refresh(&key, self.services.get(&key)));
+            }
         }
         touched
     }

@@ -218,7 +218,8 @@ impl Controller {
             epoch,
         };
         let push_key = self.tools.sidecars.public_key();
-        let sight = Sight { owner: &owner, subject: &subject, entry: &entry, push_key: &push_key };
+        let site = &self.tools.site;
+        let sight = Sight { owner: &owner, subject: &subject, entry: &entry, push_key: &push_key, site };
 
         let began = Instant::now();
         self.look_again_at_taken(&owner, memory).await;
@@ -228,6 +229,10 @@ impl Controller {
         observed.answers = self.tools.asks.answers(&owner.uid);
         self.count(key, &subject, &status, &mut observed);
         observed.policies = self.cache.policies().of(&key.namespace);
+        observed.neighbours = self.cache.neighbours(key);
+        if shop_release::asks_for_tls(&subject.spec, &observed) {
+            observed.authority = self.tools.authority.view(epoch).await;
+        }
         observe::ask_traffic(&self.tools.sidecars, &mut observed, &status, memory).await;
         self.tools.metrics.took("observe", began.elapsed());
 

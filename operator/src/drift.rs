@@ -68,7 +68,7 @@ fn matches_at(field: &str, sent: &Value, live: &Value, extra: Extra) -> bool {
 fn rule(field: &str, above: Extra) -> Extra {
     match field {
         "template" => Extra::Defaults,
-        "selector" | "matchLabels" => Extra::Refused,
+        "selector" | "matchLabels" | "podSelector" | "ingress" => Extra::Refused,
         "labels" if above == Extra::Defaults => Extra::Refused,
         _ => above,
     }

@@ -8,6 +8,7 @@
 pub mod adoption;
 pub mod apply;
 pub mod asks;
+pub mod authority;
 pub mod cache;
 pub mod controller;
 pub mod counting;

@@ -57,6 +57,8 @@ pub struct Metrics {
     pub watch_errors: IntCounterVec,
     /// Objects in the caches, by kind.
     pub cached: IntGaugeVec,
+    /// When the first certificate ends.
+    pub certificate_ends: IntGauge,
 }
 
 impl Metrics {
@@ -79,6 +81,7 @@ impl Metrics {
             drift: make.counters("shop_operator_drift_reverted_total")?,
             watch_errors: make.counters("shop_operator_watch_errors_total")?,
             cached: make.gauges("shop_operator_cached_objects")?,
+            certificate_ends: make.gauge("shop_operator_certificate_expiry_timestamp_seconds")?,
             registry,
         };
         metrics.show_zeroes();

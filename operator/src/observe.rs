@@ -13,9 +13,9 @@ use shop_crds::{
     status::{Colour, Phase},
 };
 use shop_release::{
-    Adopted, Budget, Deployment, JobSeen, MaxUnavailable, ObjectRef, Observed, Pod, RevisionFacts, Role,
-    Service, ServiceKind, SidecarConfig, SourceKind, StoredRestart, StoredRevision, StoredSnapshot, Subject,
-    Traffic,
+    Access, Adopted, Budget, Certificate, Deployment, JobSeen, MaxUnavailable, NetworkPolicy, ObjectRef,
+    Observed, Pod, RevisionFacts, Role, Service, ServiceKind, SidecarConfig, SourceKind, StoredRestart,
+    StoredRevision, StoredSnapshot, Subject, Traffic,
 };
 
 use crate::{
@@ -23,7 +23,10 @@ use crate::{
     cache::{Entry, Held, Kind},
     drift,
     memory::Memory,
-    render::{self, ANNOTATION_KEY_ID, ANNOTATION_TOKEN_KEYS, Keys, Owner, Rendered, Written},
+    render::{
+        self, ANNOTATION_CERTIFICATE, ANNOTATION_KEY_ID, ANNOTATION_TOKEN_KEYS, Keys, Owner, Rendered, Site,
+        Written,
+    },
     sidecars::Sidecars,
 };
 
@@ -37,6 +40,8 @@ pub struct Sight<'a> {
     pub entry: &'a Entry,
     /// The operator's public key.
     pub push_key: &'a str,
+    /// What the operator is told of its surroundings.
+    pub site: &'a Site,
 }
 
 impl Sight<'_> {
@@ -49,6 +54,9 @@ impl Sight<'_> {
                 .owned(Kind::ServiceAccount, &shop_crds::names::service_account(&self.owner.service))
                 .is_some(),
             token_keys: self.token_keys(),
+            certificate: self.certificate(),
+            trust_domain: self.site.trust_domain.clone(),
+            network_policy: self.network_policy(memory),
             keys_fingerprint: render::keys_fingerprint(&self.keys()),
             decisions: self.entry.decisions.values().map(|decision| (**decision).clone()).collect(),
             refused: memory.refused(self.subject.generation),
@@ -125,6 +133,29 @@ impl Sight<'_> {
     fn token_keys(&self) -> Option<String> {
         let secret = self.owned(Kind::Secret, &shop_crds::names::sidecar_keys(&self.owner.service))?;
         secret.annotations.get(ANNOTATION_TOKEN_KEYS).cloned()
+    }
+
+    fn certificate(&self) -> Option<Certificate> {
+        let secret = self.owned(Kind::Secret, &shop_crds::names::sidecar_keys(&self.owner.service))?;
+        serde_json::from_str(secret.annotations.get(ANNOTATION_CERTIFICATE)?).ok()
+    }
+
+    fn network_policy(&self, memory: &mut Memory) -> Option<NetworkPolicy> {
+        let name = shop_crds::names::network_policy(&self.owner.service);
+        let held = self.owned(Kind::NetworkPolicy, &name)?;
+        let written = held.annotations.get(ANNOTATION_WRITTEN).and_then(|text| Written::read(text));
+        let access = written.and_then(|written| Access::from_words(written.detail));
+        let sent = access.as_ref().map(|access| render::network_policy(self.owner, access, self.site));
+        let outdated = sent.as_ref().is_some_and(|sent| !is_meant(sent, held));
+        let drifted =
+            sent.is_none_or(|sent| !outdated && Self::drifted(Kind::NetworkPolicy, &sent, held, memory));
+        Some(NetworkPolicy {
+            uid: held.uid.clone(),
+            resource_version: held.resource_version.clone(),
+            access,
+            drifted,
+            outdated,
+        })
     }
 
     /// Where one of the Services is reached: its ClusterIP, which needs no DNS, or its name.

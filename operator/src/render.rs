@@ -4,6 +4,7 @@
 
 mod document;
 mod job;
+mod network;
 mod objects;
 mod overlay;
 mod template;
@@ -19,8 +20,9 @@ pub use document::{
     Keys, contract_document, keys_fingerprint, sidecar_config, stored_document, token_keys_name,
 };
 pub use job::{LABEL_JOB_OF, job};
+pub use network::{Site, network_policy};
 pub use objects::{
-    RECREATE, TokenKeys, account, budget, deployment, keys, restart, revision, service, snapshot,
+    Certified, RECREATE, TokenKeys, account, budget, deployment, keys, restart, revision, service, snapshot,
     snapshot_ref, template_of,
 };
 pub use template::{SidecarImage, pod_template, restarted_template};
@@ -35,6 +37,8 @@ pub const COMPONENT_SNAPSHOT: &str = "snapshot";
 pub const ANNOTATION_KEY_ID: &str = "shopkeeper.dev/key-id";
 /// Annotation of the same Secret: hash of the content that its keys for tokens were copied from.
 pub const ANNOTATION_TOKEN_KEYS: &str = "shopkeeper.dev/token-keys";
+/// Annotation of the same Secret: what is known of its certificate.
+pub const ANNOTATION_CERTIFICATE: &str = "shopkeeper.dev/certificate";
 /// Annotation of copies: name of the ConfigMap or Secret that was copied.
 pub const ANNOTATION_SOURCE: &str = "shopkeeper.dev/source";
 /// Annotation of copies: hash of the content.
@@ -133,6 +137,7 @@ impl Owner {
             ObjectKind::ControllerRevision | ObjectKind::Deployment => ("apps/v1", kind.as_str()),
             ObjectKind::PodDisruptionBudget => ("policy/v1", kind.as_str()),
             ObjectKind::ReleaseDecision => ("shopkeeper.dev/v1alpha1", kind.as_str()),
+            ObjectKind::NetworkPolicy => ("networking.k8s.io/v1", kind.as_str()),
             ObjectKind::Job => ("batch/v1", kind.as_str()),
             _ => ("v1", kind.as_str()),
         };

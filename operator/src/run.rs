@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply::Tools,
     asks::Asks,
+    authority::Authority,
     cache::{self, Cache},
     controller::{self, Controller},
     counting::Counting,
@@ -17,7 +18,7 @@ use crate::{
     metrics::{Metrics, MetricsError},
     policies,
     queue::Queue,
-    render::SidecarImage,
+    render::{SidecarImage, Site},
     settings::Settings,
     sidecars::{Locate, Sidecars},
     signing::{Signer, SigningError},
@@ -92,13 +93,24 @@ pub async fn run(
     let tools = Tools {
         client: client.clone(),
         sidecars,
-        sources: Arc::new(Sources::new(client)),
+        sources: Arc::new(Sources::new(client.clone())),
         image: SidecarImage { image: settings.sidecar_image, pull_policy: settings.sidecar_pull_policy },
         metrics: Arc::clone(&metrics),
         asks: Asks::default(),
         counting: Counting::default(),
         queue: Arc::clone(&queue),
+        authority: Arc::new(Authority::new(
+            client,
+            &settings.namespace,
+            Arc::clone(&cache),
+            leadership.clone(),
+        )),
         leadership,
+        site: Arc::new(Site {
+            namespace: settings.namespace,
+            monitoring: settings.monitoring_namespace,
+            trust_domain: settings.trust_domain,
+        }),
     };
     let controller = Arc::new(Controller::new(tools, Arc::clone(&cache), queue, events));
 
@@ -140,6 +152,12 @@ async fn count(cache: Arc<Cache>, metrics: Arc<Metrics>, end: CancellationToken)
         for (kind, count) in cache.counts() {
             metrics.cached.with_label_values(&[kind.as_str()]).set(count);
         }
+        let ends = cache
+            .certificates()
+            .iter()
+            .map(|(_, one)| (one.issued + shop_release::LIFETIME).as_second())
+            .min();
+        metrics.certificate_ends.set(ends.unwrap_or(0));
         if end.run_until_cancelled(tokio::time::sleep(COUNT)).await.is_none() {
             return;
         }

@@ -44,10 +44,25 @@ pub struct Settings {
     /// Address of /metrics, /livez and /readyz.
     #[arg(long, env = "SHOP_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// First part of the SPIFFE ids of services, as in `spiffe://cluster.local/ns/shop/svc/order`.
+    #[arg(long, env = "SHOP_TRUST_DOMAIN", default_value = "cluster.local", value_parser = trust_domain)]
+    pub trust_domain: String,
+    /// Namespace whose pods may read the metrics of services that have a `NetworkPolicy`.
+    #[arg(long, env = "SHOP_MONITORING_NAMESPACE", default_value = "monitoring")]
+    pub monitoring_namespace: String,
     /// Services that are worked on at the same time.
     #[arg(long, env = "SHOP_CONCURRENCY", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
+}
+
+// As SPIFFE has it (SPIFFE-ID section 2.1).
+fn trust_domain(text: &str) -> Result<String, String> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+    if (1..=255).contains(&text.len()) && text.bytes().all(good) {
+        return Ok(text.to_owned());
+    }
+    Err("write lower-case letters, digits, '-', '.' and '_', as in cluster.local".to_owned())
 }
 
 #[cfg(test)]

@@ -13,6 +13,49 @@ pub struct Auth {
     /// without a good one is answered 401 by the sidecar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
+    /// TLS between sidecars, with certificates that the operator makes and renews: `strict` takes nothing else, `permissive` plain
+    /// connections too, `"off"` (in quotes) or left out is plain. ShopServices of the namespace that have this one in `dependsOn` call it by
+    /// TLS as soon as it takes that. Begin with `permissive`; `strict` comes into force once they all do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtls: Option<MtlsMode>,
+    /// ShopServices that may call this one, beside its own pods; left out, everybody may. They show who they are by their
+    /// certificate, and a NetworkPolicy lets only their pods in. Others are answered 403.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub callers: Vec<Caller>,
+}
+
+impl Auth {
+    /// The mode; `Off` where nothing is said.
+    pub fn mtls(&self) -> MtlsMode {
+        self.mtls.unwrap_or_default()
+    }
+}
+
+/// Whether sidecars speak TLS with each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum MtlsMode {
+    /// They do not.
+    #[default]
+    Off,
+    /// TLS, and plain connections too.
+    Permissive,
+    /// TLS alone.
+    Strict,
+}
+
+/// A ShopService that may call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Caller {
+    /// Its name.
+    #[schemars(length(min = 1, max = 40))]
+    pub name: String,
+    /// Its namespace; left out, the one of this ShopService.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
 }
 
 /// Which tokens are good: signed with one of the keys, by this issuer, for this audience, and in their time (60 seconds are

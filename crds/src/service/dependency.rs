@@ -14,11 +14,15 @@ pub struct Dependency {
     /// its HTTP proxy, and finds its address in the variable `SHOP_<NAME>_URL`.
     #[schemars(length(min = 1, max = 40))]
     pub name: String,
-    /// A host that is no ShopService, as in `pay.example.com` or `pay.example.com:8080`; called by HTTP without TLS. Without it the
-    /// pods of the ShopService are called.
+    /// A host that is no ShopService, as in `pay.example.com` or `pay.example.com:8080`; called without TLS unless `tls` is set.
+    /// Without it the pods of the ShopService are called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub host: Option<String>,
+    /// The sidecar calls `host` by TLS, on port 443 unless it names another one, and checks its certificate by the roots that
+    /// browsers have; the container itself calls without TLS. Of ShopServices `auth.mtls` of theirs decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<bool>,
     /// Port on 127.0.0.1 for this dependency alone, for clients that know no HTTP proxy: gRPC, Java, Node. 9440 to 9442 are the
     /// sidecar's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

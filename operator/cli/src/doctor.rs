@@ -333,12 +333,22 @@ pub fn services(found: &[ShopService]) -> Vec<Finding> {
 
 /// What a service depends on and has not called.
 pub fn calls(name: &str, silent: Vec<String>) -> Vec<Finding> {
+    warnings(&format!("calls of {name}"), silent)
+}
+
+/// What keeps TLS between sidecars from being in force.
+pub fn tls(name: &str, waits: Vec<String>) -> Vec<Finding> {
+    warnings(&format!("TLS of {name}"), waits)
+}
+
+/// Sentences with what to do behind their semicolon.
+fn warnings(subject: &str, sentences: Vec<String>) -> Vec<Finding> {
     let finding = |sentence: String| {
         let (message, remedy) =
             sentence.split_once("; ").unwrap_or((&sentence, "look at its container's log"));
-        Finding::not(Level::Warn, format!("calls of {name}"), message, remedy)
+        Finding::not(Level::Warn, subject, message, remedy)
     };
-    silent.into_iter().map(finding).collect()
+    sentences.into_iter().map(finding).collect()
 }
 
 /// Whether something must be put right before it goes on.

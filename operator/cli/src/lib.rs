@@ -12,6 +12,7 @@ pub mod completion;
 pub mod diff;
 pub mod doctor;
 pub mod exit;
+pub mod mtls;
 pub mod plan;
 pub mod render;
 pub mod report;

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 use shop_crds::{ShopService, ShopServiceSpec, Span, names, service::release::Strategy, status::Phase};
 use shop_release::{
-    Deployment, Observed, Policy, Service, ServiceKind, Source, SourceState, StoredRevision, StoredSnapshot,
-    Subject,
+    Authority, Deployment, Observed, Policy, Service, ServiceKind, Source, SourceState, StoredRevision,
+    StoredSnapshot, Subject,
 };
 
 use crate::{
@@ -243,6 +243,8 @@ fn observed(found: &Found) -> Observed {
         keys: own,
         account: own,
         keys_fingerprint: "plan".to_owned(),
+        authority: Some(Authority { roots: "plan".to_owned(), since: jiff::Timestamp::MIN, lost: false }),
+        trust_domain: "cluster.local".to_owned(),
         ..Observed::default()
     };
     for revision in &found.revisions {

@@ -71,6 +71,7 @@ fn bare(name: &str, host: Option<String>) -> Dependency {
     Dependency {
         name: name.to_owned(),
         host,
+        tls: None,
         local_port: None,
         timeout: None,
         try_timeout: None,
@@ -98,6 +99,7 @@ fn whole(rules: Dependency) -> Dependency {
     };
     let last = |last: LastGood| LastGood { max_age: last.max_age.or(Some(defaults::MAX_AGE)), ..last };
     Dependency {
+        tls: rules.tls.filter(|tls| *tls && rules.host.is_some()),
         timeout: rules.timeout.or(Some(defaults::TIMEOUT)),
         retries: rules.retries.or(Some(defaults::RETRIES)),
         circuit_breaker: rules.circuit_breaker.map(breaker),

@@ -1,12 +1,14 @@
 //! What a revision's sidecars are told, without what the operator adds when it renders it: identity, keys, leader epoch.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use shop_crds::{
     service::{Protocol, dependency::Dependency, limits::Limits},
     status::Colour,
 };
 
-use crate::{telemetry::Telemetry, write::ServiceKind};
+use crate::{mtls::Mtls, telemetry::Telemetry, write::ServiceKind};
 
 /// What a revision is in a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,10 @@ pub struct SidecarDocument {
     pub telemetry: Telemetry,
     /// Which tokens requests need; `None`: none.
     pub jwt: Option<Jwt>,
+    /// TLS between sidecars; `None`: there is none.
+    pub mtls: Option<Mtls>,
+    /// Dependencies whose sidecars are called by TLS, with the ids that these must show.
+    pub peers: BTreeMap<String, String>,
 }
 
 /// Which tokens requests need.

@@ -61,8 +61,11 @@ impl Projection {
             Write::CreateRevision { .. }
                 | Write::CreateSnapshot { .. }
                 | Write::CreateAccount
-                | Write::CreateKeys
+                | Write::CreateKeys { .. }
                 | Write::CopyTokenKeys { .. }
+                | Write::IssueCertificate
+                | Write::CopyRoots { .. }
+                | Write::WriteNetworkPolicy { .. }
                 | Write::WriteDeployment { .. }
                 | Write::WriteBudget { .. }
                 | Write::WriteDecision { .. }

@@ -8,6 +8,7 @@ use crate::{
     dependency,
     desired::Wanted,
     document::SidecarDocument,
+    mtls,
     observed::{EndpointsAcknowledged, Pod, PushFailed},
     telemetry::Telemetry,
     tokens,
@@ -23,23 +24,20 @@ const RETRY_UNREADY: Duration = Duration::from_secs(5);
 const TRY_UNREADY: Duration = Duration::from_mins(1);
 
 /// The document that a revision shall have; `None` while its facts are not stored.
-pub(crate) fn document(
-    view: &View<'_>,
-    status: &ShopServiceStatus,
-    wanted: &Wanted,
-) -> Option<SidecarDocument> {
+pub(crate) fn document(view: &View<'_>, draft: &mut Draft, wanted: &Wanted) -> Option<SidecarDocument> {
     let revision = wanted.revision;
-    let state = revision_state(status, revision)?;
+    let state = revision_state(&draft.status, revision)?.clone();
     let cut_now = || {
         let inputs = view.inputs.as_ref().ok().filter(|_| view.hash.as_ref() == Some(&state.hash))?;
         Some(inputs.facts(&view.subject.name, revision))
     };
     let facts = view.stored(revision).map(|stored| stored.facts.clone()).or_else(cut_now)?;
+    let (mtls, peers) = mtls::wanted(view, draft, revision, &facts);
     Some(SidecarDocument {
         revision,
         role: wanted.role,
         colour: state.colour,
-        role_epoch: status.role_epoch,
+        role_epoch: draft.status.role_epoch,
         port: u16::try_from(facts.port).unwrap_or(u16::MAX),
         protocol: facts.protocol,
         readiness_path: facts.readiness_path.clone(),
@@ -58,6 +56,8 @@ pub(crate) fn document(
         depends_on: dependency::of_revision(&facts.depends_on, &view.subject.spec),
         telemetry: Telemetry::of(&view.subject.spec),
         jwt: tokens::wanted(view),
+        mtls,
+        peers,
     })
 }
 

@@ -31,6 +31,8 @@ mod handoff;
 mod health;
 pub mod inputs;
 mod kept;
+mod mtls;
+mod network;
 mod observed;
 mod outside;
 mod overlay;
@@ -57,6 +59,8 @@ pub use analysis::{Counters, Ledger, Reading, Tally, counting};
 pub use dependency::{Called, KeptDependency};
 pub use document::{HandOff, Jwt, JwtKeys, Match, Mirror, Role, SidecarDocument, Sticky};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
+pub use mtls::{Authority, Calls, Certificate, LIFETIME, Mtls, Neighbour, SPREAD, asks_for_tls};
+pub use network::{Access, NetworkPolicy};
 pub use observed::{
     Acknowledged, Budget, CheckedTemplate, Container, Decision, Deployment, EndpointsAcknowledged, Observed,
     Pod, Policy, PushFailed, Refusal, Service, SidecarConfig, SidecarView, Source, SourceState,

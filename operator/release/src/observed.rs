@@ -17,6 +17,8 @@ use crate::{
     analysis::Tally,
     document::{Role, SidecarDocument},
     inputs::{RevisionFacts, SnapshotRef, SourceKind},
+    mtls::{Authority, Certificate, Neighbour},
+    network::NetworkPolicy,
     outside::{Answer, JobSeen},
     write::{MaxUnavailable, ObjectRef, ServiceKind},
 };
@@ -46,6 +48,16 @@ pub struct Observed {
     pub keys: bool,
     /// Hash of the content that the keys for tokens in that Secret were copied from.
     pub token_keys: Option<String>,
+    /// The certificate in that Secret.
+    pub certificate: Option<Certificate>,
+    /// Where certificates come from; `None`: not known, or nobody asks for any.
+    pub authority: Option<Authority>,
+    /// The first part of every id: `cluster.local`.
+    pub trust_domain: String,
+    /// ShopServices of the namespace that this one calls, or that call it, as far as TLS is concerned.
+    pub neighbours: Vec<Neighbour>,
+    /// The NetworkPolicy of the pods.
+    pub network_policy: Option<NetworkPolicy>,
     /// Whether the ServiceAccount exists.
     pub account: bool,
     /// Fingerprint of what the operator would put into a document now beside what is planned here: public push keys and ids of

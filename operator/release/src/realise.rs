@@ -1,5 +1,7 @@
 //! From what shall be to the writes that make it so: nothing that is already as it shall be is written.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use shop_crds::{
     Reason,
@@ -12,10 +14,13 @@ use crate::{
     analysis,
     desired::{Desired, Wanted},
     document::Role,
-    handoff, restart, retire, tokens,
+    handoff, mtls, network, restart, retire, tokens,
     view::{Draft, View, revision_state},
     write::{ObjectKind, ObjectRef, Precondition, ServiceKind, Write},
 };
+
+/// When it is looked again whether certificates can be made.
+const AUTHORITY: Duration = Duration::from_secs(5);
 
 /// The writes of one plan by urgency; executed in the order of the fields.
 #[derive(Default)]
@@ -61,6 +66,7 @@ pub(crate) fn writes(
         deployment(view, draft, wanted, &mut sheet);
         budget(view, draft, wanted, &mut sheet);
     }
+    security(view, draft, desired, &mut sheet);
     for (kind, revision) in &desired.services {
         service(view, draft, *kind, *revision, &mut sheet);
     }
@@ -101,7 +107,7 @@ pub(crate) fn stamps(view: &View<'_>) -> Vec<Write> {
 }
 
 /// Writes what the revision's pods need; false when that cannot be had any more, and there are no pods yet either.
-fn ground(view: &View<'_>, draft: &Draft, wanted: &Wanted, sheet: &mut Sheet) -> bool {
+fn ground(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut Sheet) -> bool {
     let (service, revision) = (&view.subject.name, wanted.revision);
     if wanted.replicas == 0 && !wanted.told || revision == ADOPTED {
         return true;
@@ -139,17 +145,39 @@ fn ground(view: &View<'_>, draft: &Draft, wanted: &Wanted, sheet: &mut Sheet) ->
         }
         sheet.ground.push(Write::CreateSnapshot { revision, snapshot: snapshot.clone() });
     }
-    let planned = |write: &Write| sheet.ground.contains(write);
-    if !view.observed.account && !planned(&Write::CreateAccount) {
-        sheet.ground.push(Write::CreateAccount);
+    if !started && mtls::must_wait(view) {
+        draft.wake(crate::view::after(view.now, AUTHORITY));
+        return false;
     }
-    if !view.observed.keys && !sheet.ground.contains(&Write::CreateKeys) {
-        sheet.ground.push(Write::CreateKeys);
-    }
-    if let Some(copy) = tokens::copy(view).filter(|copy| !sheet.ground.contains(copy)) {
-        sheet.ground.push(copy);
+    let keys = Write::CreateKeys { certificate: mtls::with_keys(view) };
+    let account = (!view.observed.account).then_some(Write::CreateAccount);
+    let keys = (!view.observed.keys).then_some(keys);
+    for write in [account, keys, tokens::copy(view)].into_iter().flatten() {
+        if !sheet.ground.contains(&write) {
+            sheet.ground.push(write);
+        }
     }
     true
+}
+
+/// Writes certificate and NetworkPolicy: once for all revisions.
+fn security(view: &View<'_>, draft: &mut Draft, desired: &Desired, sheet: &mut Sheet) {
+    if !desired.revisions.iter().any(|wanted| wanted.told) {
+        return;
+    }
+    sheet.ground.extend(mtls::renewal(view, draft));
+    sheet.removals.extend(mtls::removal(view));
+    match network::write(view) {
+        Some((write @ Write::Delete { .. }, _)) => sheet.removals.push(write),
+        Some((write, was_drifted)) => {
+            if was_drifted {
+                let name = names::network_policy(&view.subject.name);
+                drifted(draft, ObjectKind::NetworkPolicy, &name);
+            }
+            sheet.ground.push(write);
+        }
+        None => {}
+    }
 }
 
 /// Writes the document where it differs; returns the generation that is written.
@@ -157,7 +185,7 @@ fn document(view: &View<'_>, draft: &mut Draft, wanted: &Wanted, sheet: &mut She
     if !wanted.told {
         return None;
     }
-    let document = handoff::document(view, &draft.status, wanted)?;
+    let document = handoff::document(view, draft, wanted)?;
     let config = view.config(wanted.revision);
     if let Some(config) = config {
         let current = config.document.as_ref() == Some(&document)

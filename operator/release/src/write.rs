@@ -8,6 +8,7 @@ use shop_crds::{ReleaseDecisionStatus, names, status::Colour};
 use crate::{
     document::{Role, SidecarDocument},
     inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind},
+    network::Access,
     outside::{JobTemplate, Question},
 };
 
@@ -52,7 +53,19 @@ pub enum Write {
     /// Create the ServiceAccount of the pods.
     CreateAccount,
     /// Create the Secret with new MAC keys.
-    CreateKeys,
+    CreateKeys {
+        /// Whether it has a certificate from the beginning.
+        certificate: bool,
+    },
+    /// Put a new certificate into that Secret, with its key and the roots, in place of the one before.
+    IssueCertificate,
+    /// Put other roots beside the certificate.
+    CopyRoots {
+        /// Their hash.
+        roots: String,
+    },
+    /// Take certificate, key and roots away.
+    RemoveCertificate,
     /// Put the keys for tokens into that Secret, from the one that `spec.auth` names, in place of those before. Fails when that one's content does
     /// not have this hash any more.
     CopyTokenKeys {
@@ -122,6 +135,13 @@ pub enum Write {
         /// How many pods may be evicted at once.
         max_unavailable: MaxUnavailable,
         /// The budget that is there.
+        replaces: Option<Precondition>,
+    },
+    /// Write the NetworkPolicy of the pods.
+    WriteNetworkPolicy {
+        /// Who gets to them.
+        access: Access,
+        /// The one that is there.
         replaces: Option<Precondition>,
     },
     /// Write nothing but the annotation with the leader's epoch: late writes of an older leader fail from here on.
@@ -283,6 +303,8 @@ pub enum ObjectKind {
     Service,
     /// `policy/v1 PodDisruptionBudget`.
     PodDisruptionBudget,
+    /// `networking.k8s.io/v1 NetworkPolicy`.
+    NetworkPolicy,
     /// `batch/v1 Job`.
     Job,
     /// `shopkeeper.dev/v1alpha1 ReleaseDecision`.
@@ -300,6 +322,7 @@ impl ObjectKind {
             Self::Deployment => "Deployment",
             Self::Service => "Service",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::NetworkPolicy => "NetworkPolicy",
             Self::Job => "Job",
             Self::ReleaseDecision => "ReleaseDecision",
         }
@@ -327,9 +350,12 @@ impl Write {
             }
             Self::CreateSnapshot { snapshot, .. } => (snapshot.kind.into(), snapshot.name.clone()),
             Self::CreateAccount => (ObjectKind::ServiceAccount, names::service_account(service)),
-            Self::CreateKeys | Self::CopyTokenKeys { .. } => {
-                (ObjectKind::Secret, names::sidecar_keys(service))
-            }
+            Self::CreateKeys { .. }
+            | Self::CopyTokenKeys { .. }
+            | Self::IssueCertificate
+            | Self::CopyRoots { .. }
+            | Self::RemoveCertificate => (ObjectKind::Secret, names::sidecar_keys(service)),
+            Self::WriteNetworkPolicy { .. } => (ObjectKind::NetworkPolicy, names::network_policy(service)),
             Self::WriteConfig { document, .. } => {
                 (ObjectKind::ConfigMap, names::sidecar_config(service, document.revision))
             }

@@ -13,6 +13,7 @@ use shop_release::{ObjectKind, Precondition};
 use tokio::time::timeout;
 
 use crate::{
+    authority::AuthorityError,
     cache::{Held, Kind},
     observe::is_owned,
     render::{ANNOTATION_FROM_SPEC, Rendered},
@@ -61,6 +62,9 @@ pub enum ApplyError {
     /// Another operator leads.
     #[error("the leadership has ended")]
     NotLeading,
+    /// There is no certificate.
+    #[error(transparent)]
+    Authority(#[from] Box<AuthorityError>),
     /// The system gives no random bytes.
     #[error("no random bytes from the system")]
     Random,

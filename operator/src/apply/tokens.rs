@@ -26,13 +26,15 @@ const KEY_BYTES: usize = 64;
 const MAX_KEYS: usize = 32;
 
 impl Application<'_> {
-    /// The sidecars' Secret, with a new MAC key.
-    pub(super) async fn new_keys(&mut self) -> Result<Rendered, ApplyError> {
+    /// The sidecars' Secret, with a new MAC key, and with a certificate where one is wanted.
+    pub(super) async fn new_keys(&mut self, certificate: bool) -> Result<Rendered, ApplyError> {
         let key = signing::random_bytes().map_err(|_: SigningError| ApplyError::Random)?;
         // A new id for each key: a sidecar that has not got the key yet must not take an old one for it.
         let id = format!("k{}", render::short_hash(&key));
         let tokens = self.token_keys(None).await?;
-        let rendered = render::keys(self.sight.owner, &id, &key, tokens.as_ref());
+        // Who mounts it has found the certificate there from the beginning.
+        let certified = if certificate { Some(self.certified(Timestamp::UNIX_EPOCH).await?) } else { None };
+        let rendered = render::keys(self.sight.owner, &id, &key, tokens.as_ref(), certified.as_ref());
         self.key_id = Some(id);
         Ok(rendered)
     }

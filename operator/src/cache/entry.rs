@@ -6,13 +6,14 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use kube::core::DynamicObject;
 use serde::Deserialize;
 use serde_json::Value;
+use shop_contract::env::DOCUMENT_FILE;
 use shop_crds::{
     ShopServiceSpec, ShopServiceStatus,
     names::{ANNOTATION_RESTART, APP_CONTAINER, LABEL_REVISION},
 };
 use shop_release::{Container, Decision, JobState, Pod, SidecarView};
 
-use super::kind::label;
+use super::{kind::label, tls::Told};
 
 /// A ShopService.
 #[derive(Clone, Debug)]
@@ -73,6 +74,8 @@ pub struct Held {
     pub failure: Option<String>,
     /// What came of a Job.
     pub job: JobState,
+    /// What a sidecar document says of TLS.
+    pub told: Told,
     /// Of a Deployment: its pods, those of them that are ready, and others that are on their way out.
     pub counts: (usize, usize, usize),
 }
@@ -90,6 +93,7 @@ impl Held {
         }
         let content =
             if content.is_empty() { Vec::new() } else { Value::Object(content).to_string().into_bytes() };
+        let document = object.data.get("data").and_then(|data| data.get(DOCUMENT_FILE)?.as_str());
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             resource_version: metadata.resource_version.clone().unwrap_or_default(),
@@ -104,6 +108,7 @@ impl Held {
             content: content.into_boxed_slice(),
             failure: replica_failure(&object.data),
             job: job_state(&object.data),
+            told: document.map(Told::read).unwrap_or_default(),
             counts: (
                 count(&object.data, "replicas"),
                 count(&object.data, "readyReplicas"),

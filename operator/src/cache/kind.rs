@@ -6,6 +6,7 @@ use k8s_openapi::{
         batch::v1::Job,
         core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
+        networking::v1::NetworkPolicy,
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -37,6 +38,8 @@ pub enum Kind {
     ServiceAccount,
     /// One per revision.
     PodDisruptionBudget,
+    /// Of the pods, where it is said who may send requests.
+    NetworkPolicy,
     /// Run for a release.
     Job,
     /// Of every revision.
@@ -47,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ShopService,
         Self::ReleaseDecision,
         Self::ShopPolicy,
@@ -58,6 +61,7 @@ impl Kind {
         Self::Secret,
         Self::ServiceAccount,
         Self::PodDisruptionBudget,
+        Self::NetworkPolicy,
         Self::Job,
         Self::Pod,
         Self::EndpointSlice,
@@ -76,6 +80,7 @@ impl Kind {
             Self::Secret => "Secret",
             Self::ServiceAccount => "ServiceAccount",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::NetworkPolicy => "NetworkPolicy",
             Self::Job => "Job",
             Self::Pod => "Pod",
             Self::EndpointSlice => "EndpointSlice",
@@ -95,6 +100,7 @@ impl Kind {
             Self::Secret => of::<Secret>(),
             Self::ServiceAccount => of::<ServiceAccount>(),
             Self::PodDisruptionBudget => of::<PodDisruptionBudget>(),
+            Self::NetworkPolicy => of::<NetworkPolicy>(),
             Self::Job => of::<Job>(),
             Self::Pod => of::<Pod>(),
             Self::EndpointSlice => of::<EndpointSlice>(),
@@ -116,6 +122,7 @@ impl From<ObjectKind> for Kind {
             ObjectKind::Deployment => Self::Deployment,
             ObjectKind::Service => Self::Service,
             ObjectKind::PodDisruptionBudget => Self::PodDisruptionBudget,
+            ObjectKind::NetworkPolicy => Self::NetworkPolicy,
             ObjectKind::Job => Self::Job,
             ObjectKind::ReleaseDecision => Self::ReleaseDecision,
         }

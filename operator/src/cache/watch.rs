@@ -100,6 +100,7 @@ pub fn start(client: &Client, cache: &Arc<Cache>, metrics: &Arc<Metrics>, on_cha
         Kind::ControllerRevision,
         Kind::Service,
         Kind::PodDisruptionBudget,
+        Kind::NetworkPolicy,
         Kind::Job,
         Kind::Pod,
         Kind::EndpointSlice,

@@ -116,6 +116,12 @@ pub const METRICS: &[Metric] = &[
         "Watches that broke and were begun again.",
     ),
     row("shop_operator_cached_objects", Type::Gauge, &["kind"], "Objects in the operator's caches."),
+    row(
+        "shop_operator_certificate_expiry_timestamp_seconds",
+        Type::Gauge,
+        &[],
+        "Unix time at which the first of the services' certificates ends; 0 without any. They are renewed two days before.",
+    ),
 ];
 
 /// The table as Markdown.

@@ -7,6 +7,7 @@ use shop_release::{ObjectKind, Role, ServiceKind, SidecarDocument};
 
 mod dependency;
 mod limits;
+mod mtls;
 mod telemetry;
 mod tokens;
 mod traffic;
@@ -73,10 +74,14 @@ pub fn contract_document(
         drain_max_ms: document.drain_max_ms,
         hand_off: document.hand_off.as_ref().map(|hand_off| traffic::hand_off(hand_off, &address)),
         mirror: document.mirror.as_ref().map(|mirror| traffic::mirror(mirror, &address)),
-        depends_on: document.depends_on.iter().map(dependency::dependency).collect(),
+        depends_on: document
+            .depends_on
+            .iter()
+            .map(|one| dependency::dependency(one, document.peers.get(&one.name)))
+            .collect(),
         limits: document.limits.as_ref().map(limits::limits),
         telemetry: telemetry::telemetry(&document.telemetry),
-        auth: document.jwt.as_ref().map(tokens::auth),
+        auth: mtls::auth(document),
         faults: Vec::new(),
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
         handover_keys: HandoverKeys { current: keys.handover.clone(), next: None },
@@ -96,9 +101,9 @@ pub fn stored_document(
         None => None,
         Some(mirror) => Some(traffic::stored_mirror(mirror, &address)?),
     };
-    let jwt = match &document.auth {
+    let jwt = match document.auth.as_ref().and_then(|auth| auth.jwt.as_ref()) {
         None => None,
-        Some(auth) => Some(tokens::stored_jwt(auth)?),
+        Some(jwt) => Some(tokens::stored_jwt(jwt)?),
     };
     let plain = SidecarDocument {
         revision: document.identity.revision,
@@ -128,6 +133,8 @@ pub fn stored_document(
         depends_on: document.depends_on.iter().map(dependency::stored).collect(),
         telemetry: telemetry::stored(document.telemetry.as_ref()),
         jwt,
+        mtls: mtls::stored(document),
+        peers: mtls::stored_peers(document),
     };
     let keys =
         Keys { push: document.push_keys.current.clone(), handover: document.handover_keys.current.clone() };

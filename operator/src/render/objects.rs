@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
-use shop_contract::ports;
+use shop_contract::{files, ports};
 use shop_crds::{
     ShopServiceSpec,
     names::{self, ANNOTATION_COLOUR, ANNOTATION_RESTART, ANNOTATION_ROLE},
@@ -12,12 +12,14 @@ use shop_crds::{
     status::Colour,
 };
 use shop_release::{
-    Adopted, MaxUnavailable, ObjectKind, RevisionFacts, Role, ServiceKind, SnapshotRef, SourceKind,
+    Adopted, Certificate, MaxUnavailable, ObjectKind, RevisionFacts, Role, ServiceKind, SnapshotRef,
+    SourceKind,
 };
 
 use super::{
-    ANNOTATION_FROM_SPEC, ANNOTATION_KEY_ID, ANNOTATION_SOURCE, ANNOTATION_SOURCE_HASH,
-    ANNOTATION_TOKEN_KEYS, COMPONENT_SNAPSHOT, Owner, Parts, Rendered, short_hash, token_keys_name,
+    ANNOTATION_CERTIFICATE, ANNOTATION_FROM_SPEC, ANNOTATION_KEY_ID, ANNOTATION_SOURCE,
+    ANNOTATION_SOURCE_HASH, ANNOTATION_TOKEN_KEYS, COMPONENT_SNAPSHOT, Owner, Parts, Rendered, short_hash,
+    token_keys_name,
 };
 
 /// `spec.strategy.type` of a Deployment that has the pods of one template only.
@@ -208,8 +210,38 @@ pub struct TokenKeys {
     pub set: Vec<u8>,
 }
 
-/// The Secret with one MAC key, under its id, and with keys for tokens.
-pub fn keys(owner: &Owner, id: &str, key: &[u8], tokens: Option<&TokenKeys>) -> Rendered {
+/// A certificate, as it lies beside the MAC key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certified {
+    /// What is known of it.
+    pub note: Certificate,
+    /// PEM.
+    pub certificate: String,
+    /// PEM.
+    pub key: String,
+    /// PEM.
+    pub roots: String,
+}
+
+impl Certified {
+    /// The files in the Secret, and what is in them.
+    pub fn files(&self) -> [(&'static str, &str); 3] {
+        [
+            (files::CERTIFICATE, &self.certificate),
+            (files::PRIVATE_KEY, &self.key),
+            (files::ROOTS, &self.roots),
+        ]
+    }
+}
+
+/// The Secret with one MAC key, under its id, with keys for tokens, and with a certificate.
+pub fn keys(
+    owner: &Owner,
+    id: &str,
+    key: &[u8],
+    tokens: Option<&TokenKeys>,
+    certified: Option<&Certified>,
+) -> Rendered {
     let mut annotations = Map::new();
     annotations.insert(ANNOTATION_KEY_ID.to_owned(), id.into());
     let mut data = Map::new();
@@ -217,6 +249,10 @@ pub fn keys(owner: &Owner, id: &str, key: &[u8], tokens: Option<&TokenKeys>) -> 
     if let Some(tokens) = tokens {
         annotations.insert(ANNOTATION_TOKEN_KEYS.to_owned(), tokens.hash.clone().into());
         data.insert(token_keys_name(&tokens.hash), STANDARD.encode(&tokens.set).into());
+    }
+    if let Some(certified) = certified {
+        annotations.insert(ANNOTATION_CERTIFICATE.to_owned(), json!(certified.note).to_string().into());
+        data.extend(certified.files().map(|(name, text)| (name.to_owned(), STANDARD.encode(text).into())));
     }
     owner.object(
         ObjectKind::Secret,

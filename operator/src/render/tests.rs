@@ -1,9 +1,9 @@
 //! What is rendered, by example.
 
 use serde_json::from_value;
-use shop_crds::{ShopServiceSpec, status::Colour};
+use shop_crds::{ShopServiceSpec, service::auth::MtlsMode, status::Colour};
 use shop_release::{
-    HandOff, Inputs, Jwt, JwtKeys, Match, Mirror, Observed, Role, ServiceKind, SidecarDocument, Source,
+    HandOff, Inputs, Jwt, JwtKeys, Match, Mirror, Mtls, Observed, Role, ServiceKind, SidecarDocument, Source,
     SourceKind, SourceState, Sticky,
 };
 
@@ -234,7 +234,7 @@ fn a_document_is_read_back_as_it_was_planned() {
                 "fallback": {"answer": {"status": 200, "contentType": "text/plain", "body": "none"}},
             },
             {
-                "name": "fakepay", "host": "pay.example.com", "timeout": "15s", "retries": 2,
+                "name": "fakepay", "host": "pay.example.com:8443", "tls": true, "timeout": "15s", "retries": 2,
                 "fallback": {"lastGood": {"paths": ["/"], "maxAge": "5m"}},
             },
         ]))
@@ -257,6 +257,12 @@ fn a_document_is_read_back_as_it_was_planned() {
             headers: vec![("tier".into(), "x-user-tier".into())],
             except: vec![("/products".into(), vec!["GET".into()])],
         }),
+        mtls: Some(Mtls {
+            mode: MtlsMode::Permissive,
+            id: "spiffe://cluster.local/ns/shop/svc/order".into(),
+            callers: vec!["spiffe://cluster.local/ns/shop/svc/gateway".into()],
+        }),
+        peers: [("inventory".to_owned(), "spiffe://cluster.local/ns/shop/svc/inventory".to_owned())].into(),
     };
     let keys = Keys { push: "p".into(), handover: "k1".into() };
     let address = |kind: ServiceKind| kind.name("order");

@@ -32,6 +32,8 @@ impl Operator {
             log: "info".into(),
             listen: ([127, 0, 0, 1], 0).into(),
             concurrency: 4,
+            trust_domain: "cluster.local".into(),
+            monitoring_namespace: "monitoring".into(),
         };
         let stop = CancellationToken::new();
         let sidecars = nodes::sidecars().await;
@@ -80,7 +82,7 @@ pub(crate) fn serves(state: &State, revision: i64) -> Option<()> {
 }
 
 /// Waits for renewals of the lease in a row with no other call between them.
-async fn idles(api: &Api) {
+pub(crate) async fn idles(api: &Api) {
     api.until("nothing but the lease is called", |state| {
         let last: Vec<&str> = state.calls.iter().rev().take(5).map(|call| call.resource.as_str()).collect();
         (last.len() == 5 && last.iter().all(|resource| resource.ends_with("/leases"))).then_some(())

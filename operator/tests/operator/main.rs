@@ -11,4 +11,6 @@ mod behaviour;
 #[cfg(test)]
 mod gates;
 #[cfg(test)]
+mod mtls;
+#[cfg(test)]
 mod nodes;

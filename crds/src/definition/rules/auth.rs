@@ -1,6 +1,6 @@
-//! `spec.auth`: which tokens, with which keys, and where none is needed.
+//! `spec.auth`: which tokens, with which keys, where none is needed; and which services.
 
-use super::{Rule, shop};
+use super::{NAME, Rule, shop};
 
 /// Headers that no claim may become: `shop-contract` has the same list.
 const RESERVED: [&str; 25] = [
@@ -34,7 +34,22 @@ const RESERVED: [&str; 25] = [
 pub(super) fn rules() -> Vec<Rule> {
     let reserved = RESERVED.map(|name| format!("'{name}'")).join(", ");
     vec![
-        shop("spec.auth", "has(self.jwt)", "write jwt, or leave auth out"),
+        shop("spec.auth", "has(self.jwt) || has(self.mtls)", "write jwt or mtls, or leave auth out"),
+        shop(
+            "spec.auth",
+            "!has(self.callers) || has(self.mtls) && self.mtls != 'off'",
+            "callers are known by their certificates: write mtls: permissive or mtls: strict with them, or leave callers out",
+        ),
+        shop(
+            "spec.auth.callers[].name",
+            format!("self.matches({NAME})"),
+            "write the name of a ShopService, as in gateway",
+        ),
+        shop(
+            "spec.auth.callers[].namespace",
+            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "write the name of a namespace, as in shop",
+        ),
         shop(
             "spec.auth.jwt",
             "has(self.jwks) != has(self.secretRef)",

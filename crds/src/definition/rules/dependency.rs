@@ -39,7 +39,12 @@ fn one() -> Vec<Rule> {
         shop(
             "spec.dependsOn[].host",
             "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?$')",
-            "write a host in lower case, with its port unless that is 80, as in pay.example.com or pay.example.com:8080",
+            "write a host in lower case, with its port unless that is 80 (with tls 443), as in pay.example.com or pay.example.com:8080",
+        ),
+        shop(
+            "spec.dependsOn[]",
+            "!has(self.tls) || !self.tls || has(self.host)",
+            "tls is for a host outside: write host with it, or leave tls out; auth.mtls of a ShopService says how that is called",
         ),
         shop(
             "spec.dependsOn[].localPort",

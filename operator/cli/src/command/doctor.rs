@@ -9,7 +9,7 @@ use crate::{
     client::Cluster,
     doctor::{self, Finding, POLICIES, Report},
     exit::Exit,
-    render,
+    mtls, render,
 };
 
 use super::{CommandError, Terminal, inspect};
@@ -47,6 +47,7 @@ pub(super) async fn doctor(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Re
         Ok(services) => {
             findings.extend(doctor::services(&services));
             findings.extend(calls(cluster, &services).await);
+            findings.extend(tls(cluster, &services).await);
             if services.iter().any(|service| doctor::adopted(service).is_some()) {
                 findings.extend(match cluster.autoscalers().await {
                     Ok(autoscalers) => doctor::autoscalers(&services, &autoscalers),
@@ -72,6 +73,19 @@ async fn calls(cluster: &Cluster, services: &[ShopService]) -> Vec<Finding> {
     };
     let calling = services.iter().filter(|service| !service.spec.depends_on.is_empty());
     join_all(calling.take(MOST_CALLING).map(look)).await.concat()
+}
+
+/// Whether TLS between sidecars is in force where it is asked for.
+async fn tls(cluster: &Cluster, services: &[ShopService]) -> Vec<Finding> {
+    let look = async |service: &ShopService| {
+        let name = service.name_any();
+        match inspect::tls(cluster, service, services).await {
+            Ok(waits) => doctor::tls(&name, waits),
+            Err(error) => vec![Finding::unseen(format!("TLS of {name}"), &error)],
+        }
+    };
+    let asking = services.iter().filter(|service| mtls::is_asked_for(service));
+    join_all(asking.take(MOST_CALLING).map(look)).await.concat()
 }
 
 async fn definitions(cluster: &Cluster) -> Vec<Finding> {

@@ -2,18 +2,22 @@
 
 use futures::future::join_all;
 use kube::ResourceExt as _;
-use shop_crds::ShopService;
+use shop_contract::env::DOCUMENT_FILE;
+use shop_crds::{ShopService, names};
 
 use crate::{
     calls,
     client::{ClientError, Cluster},
     exit::Exit,
-    render,
+    mtls, render,
     report::{History, Overview, Why, tree},
     verdict,
 };
 
 use super::{CommandError, Terminal};
+
+/// Callers of a service that are looked at, at most.
+const MOST_CALLERS: usize = 50;
 
 pub(super) async fn status(
     name: &str,
@@ -42,6 +46,12 @@ pub(super) async fn why(
         Ok(silent) => answer.warnings = silent,
         Err(error) => terminal.note(&format!("without its calls: {error}"))?,
     }
+    if mtls::is_asked_for(&service) {
+        match tls(cluster, &service, &cluster.services(false).await?).await {
+            Ok(waits) => answer.warnings.extend(waits),
+            Err(error) => terminal.note(&format!("without its TLS: {error}"))?,
+        }
+    }
     terminal.answer(&answer, render::why)?;
     Ok(verdict::current(&service).state.shown())
 }
@@ -63,6 +73,27 @@ pub(super) async fn silent(cluster: &Cluster, service: &ShopService) -> Result<V
     }
     // A pod may have gone meanwhile: the others know as much.
     failed.filter(|_| told.is_empty()).map_or_else(|| Ok(calls::silent(&told)), Err)
+}
+
+/// What keeps TLS between sidecars from being in force as the spec has it. `all`: services of the namespace.
+pub(super) async fn tls(
+    cluster: &Cluster,
+    service: &ShopService,
+    all: &[ShopService],
+) -> Result<Vec<String>, ClientError> {
+    let read = async |service: &ShopService| {
+        let active = service.status.as_ref().and_then(|status| status.active.as_ref());
+        let Some(active) = active else { return Ok(None) };
+        let name = names::sidecar_config(&service.name_any(), active.revision);
+        let text = cluster.config_map(&name).await?.and_then(|map| map.data?.remove(DOCUMENT_FILE));
+        Ok::<_, ClientError>(text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok()))
+    };
+    let own = read(service).await?;
+    let mut callers = Vec::new();
+    for caller in all.iter().filter(|caller| mtls::calls(caller, service)).take(MOST_CALLERS) {
+        callers.push((caller.name_any(), read(caller).await?));
+    }
+    Ok(mtls::waits(service, own.as_ref(), &callers))
 }
 
 pub(super) async fn history(

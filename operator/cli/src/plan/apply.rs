@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use shop_release::{
-    Acknowledged, Answer, AnswerValue, Budget, CheckedTemplate, Deployment, EndpointsAcknowledged, JobSeen,
-    JobState, ObjectKind, Service, SidecarConfig, StoredRevision, StoredSnapshot, Write,
+    Acknowledged, Answer, AnswerValue, Budget, Certificate, CheckedTemplate, Deployment,
+    EndpointsAcknowledged, JobSeen, JobState, NetworkPolicy, ObjectKind, Service, SidecarConfig,
+    StoredRevision, StoredSnapshot, Write,
 };
 
 use super::{Kind, rehearsal::Rehearsal};
@@ -51,9 +52,30 @@ impl Rehearsal {
                 self.observed.account = true;
                 (Kind::Write, format!("create {name}"))
             }
-            Write::CreateKeys => {
+            Write::CreateKeys { certificate } => {
                 self.observed.keys = true;
+                if *certificate {
+                    self.certify();
+                }
                 (Kind::Write, format!("create {name}"))
+            }
+            Write::IssueCertificate => {
+                self.certify();
+                (Kind::Write, format!("update {name}: a certificate"))
+            }
+            Write::RemoveCertificate => {
+                self.observed.certificate = None;
+                (Kind::Write, format!("update {name}: without its certificate"))
+            }
+            Write::WriteNetworkPolicy { access, replaces } => {
+                self.observed.network_policy = Some(NetworkPolicy {
+                    uid,
+                    resource_version,
+                    access: Some(access.clone()),
+                    drifted: false,
+                    outdated: false,
+                });
+                (Kind::Write, format!("{} {name}", verb(replaces.is_some())))
             }
             Write::CopyTokenKeys { hash } => {
                 self.observed.token_keys = Some(hash.clone());
@@ -189,6 +211,15 @@ impl Rehearsal {
         }
     }
 
+    /// A certificate that is with every pod already: time for that is not counted.
+    pub(super) fn certify(&mut self) {
+        let subject = &self.subject;
+        let id = shop_crds::names::spiffe_id(&self.observed.trust_domain, &subject.namespace, &subject.name);
+        let roots = self.observed.authority.as_ref().map(|one| one.roots.clone()).unwrap_or_default();
+        let (since, issued) = (jiff::Timestamp::MIN, self.now);
+        self.observed.certificate = Some(Certificate { id, since, issued, roots });
+    }
+
     fn delete(&mut self, kind: ObjectKind, name: &str) {
         let service = self.subject.name.clone();
         let own = |revision: i64| shop_crds::names::revision(&service, revision) == name;
@@ -197,6 +228,7 @@ impl Rehearsal {
             ObjectKind::Deployment => observed.deployments.retain(|one| !own(one.revision)),
             ObjectKind::ControllerRevision => observed.revisions.retain(|one| !own(one.number)),
             ObjectKind::PodDisruptionBudget => observed.budgets.retain(|one| !own(one.revision)),
+            ObjectKind::NetworkPolicy => observed.network_policy = None,
             ObjectKind::Job => observed.jobs.retain(|one| one.name != name),
             ObjectKind::ReleaseDecision => observed.decisions.retain(|one| one.name != name),
             ObjectKind::ConfigMap | ObjectKind::Secret => {

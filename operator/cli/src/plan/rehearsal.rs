@@ -10,6 +10,7 @@ use std::{
 use jiff::Timestamp;
 use shop_crds::{
     Reason, ReleaseDecisionSpec, ShopServiceSpec, ShopServiceStatus, Verb,
+    service::auth::MtlsMode,
     status::{Blocked, RevisionState},
 };
 use shop_release::{
@@ -80,6 +81,10 @@ impl Rehearsal {
 
     /// Lets everything happen that takes no time, and begins to count.
     pub fn come_to_rest(&mut self) {
+        let auth = self.subject.spec.auth.as_ref();
+        if self.observed.keys && auth.is_some_and(|auth| auth.mtls() != MtlsMode::Off) {
+            self.certify();
+        }
         for _ in 0..100 {
             self.settle();
             if !self.operate().0 {

@@ -72,6 +72,8 @@ pub const BY_ITSELF: &[Reason] = &[
     Reason::DriftReverted,
     Reason::WriteWithheld,
     Reason::StateRebuilt,
+    Reason::CertificateIssued,
+    Reason::AuthorityLost,
     Reason::DecisionAccepted,
     Reason::DecisionDone,
     Reason::StaleRevision,

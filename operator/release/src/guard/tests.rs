@@ -117,6 +117,8 @@ fn hand(revision: i64, to: Option<i64>) -> Write {
         depends_on: Vec::new(),
         telemetry: crate::Telemetry::default(),
         jwt: None,
+        mtls: None,
+        peers: std::collections::BTreeMap::new(),
     };
     Write::WriteConfig { document: Box::new(document), generation: 1, replaces: Some(version()) }
 }

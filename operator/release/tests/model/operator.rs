@@ -62,8 +62,12 @@ impl Watch {
             | Write::CreateRestart { .. }
             | Write::CreateSnapshot { .. }
             | Write::CreateAccount
-            | Write::CreateKeys
-            | Write::CopyTokenKeys { .. } => Self::Revisions,
+            | Write::CreateKeys { .. }
+            | Write::CopyTokenKeys { .. }
+            | Write::IssueCertificate
+            | Write::CopyRoots { .. }
+            | Write::RemoveCertificate
+            | Write::WriteNetworkPolicy { .. } => Self::Revisions,
             Write::WriteConfig { .. } => Self::Configs,
             Write::WriteDeployment { .. } => Self::Deployments,
             Write::WriteService { .. } => Self::Services,
@@ -191,6 +195,8 @@ impl Operator {
                 seen.revisions.clone_from(&is.revisions);
                 seen.snapshots.clone_from(&is.snapshots);
                 (seen.account, seen.keys) = (is.account, is.keys);
+                seen.certificate.clone_from(&is.certificate);
+                seen.network_policy.clone_from(&is.network_policy);
             }
             Watch::Deployments => seen.deployments.clone_from(&is.deployments),
             Watch::Pods => self.see_pods(world),

@@ -9,6 +9,8 @@ const UNREACHED: &[(Reason, &str)] = &[
     (Reason::Adopted, "no service here begins with a Deployment of before: told in ../release/adopted.rs"),
     (Reason::AdoptionRefused, "as for Adopted"),
     (Reason::Ejected, "as for Adopted: what was ejected is no ShopService any more"),
+    (Reason::CertificateIssued, "no service here asks for TLS: told in ../release/mtls.rs"),
+    (Reason::AuthorityLost, "as for CertificateIssued"),
     (Reason::PolicyAccepted, "is said of a ShopPolicy, outside of releases"),
     (
         Reason::ServiceMissing,

@@ -19,6 +19,7 @@ mod found;
 mod gates;
 mod gates_outside;
 mod hazards;
+mod mtls;
 mod paused;
 mod people;
 mod recreate;

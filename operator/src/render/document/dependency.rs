@@ -1,6 +1,6 @@
 //! Calls out: as a plan says them, with every rule written out, and as sidecars read them; and back.
 
-use shop_contract::{CircuitBreaker, Dependency, Fallback};
+use shop_contract::{CircuitBreaker, Dependency, DependencyTls, Fallback};
 use shop_crds::{
     Percent, Span,
     service::dependency::{self as planned, Balance, Bulkhead, FixedAnswer, LastGood},
@@ -19,12 +19,17 @@ fn back<N: TryInto<i32>>(number: N) -> Option<i32> {
     number.try_into().ok()
 }
 
-pub(super) fn dependency(one: &planned::Dependency) -> Dependency {
+/// `peer`: the id of its sidecars, where they are called by TLS.
+pub(super) fn dependency(one: &planned::Dependency, peer: Option<&String>) -> Dependency {
     let span = |span: Option<Span>| span.map(millis).unwrap_or_default();
     Dependency {
         name: one.name.clone(),
         host: one.host.clone(),
-        tls: None,
+        tls: match (&one.host, one.tls) {
+            (Some(host), Some(true)) => Some(DependencyTls::Host(name_of(host))),
+            (Some(_), _) => None,
+            (None, _) => peer.cloned().map(DependencyTls::Sidecar),
+        },
         local_port: one.local_port.map(|port| number(Some(port))),
         timeout_ms: span(one.timeout),
         try_timeout_ms: one.try_timeout.map(millis),
@@ -49,6 +54,11 @@ pub(super) fn dependency(one: &planned::Dependency) -> Dependency {
     }
 }
 
+// `pay.example.com:8443` has a certificate for `pay.example.com`.
+fn name_of(host: &str) -> String {
+    host.split_once(':').map_or(host, |(name, _)| name).to_owned()
+}
+
 fn fallback(fallback: &planned::Fallback) -> Option<Fallback> {
     match (&fallback.answer, &fallback.last_good) {
         (Some(answer), _) => Some(Fallback::Answer {
@@ -69,6 +79,7 @@ pub(super) fn stored(one: &Dependency) -> planned::Dependency {
     planned::Dependency {
         name: one.name.clone(),
         host: one.host.clone(),
+        tls: matches!(one.tls, Some(DependencyTls::Host(_))).then_some(true),
         local_port: one.local_port.map(i32::from),
         timeout: span(one.timeout_ms),
         try_timeout: one.try_timeout_ms.map(Span::millis),

@@ -1,6 +1,6 @@
 //! Which tokens requests need: as a plan says it, as sidecars read it; and back.
 
-use shop_contract::{Auth, ClaimHeader, Open};
+use shop_contract::{ClaimHeader, Open};
 use shop_release::{Jwt, JwtKeys};
 
 /// Beginning of the name of a JWK Set in the sidecars' Secret; the hash of what it was copied from follows.
@@ -11,28 +11,24 @@ pub fn token_keys_name(hash: &str) -> String {
     format!("{PREFIX}{hash}")
 }
 
-pub(super) fn auth(jwt: &Jwt) -> Auth {
+pub(super) fn jwt(jwt: &Jwt) -> shop_contract::Jwt {
     let header =
         |(claim, header): &(String, String)| ClaimHeader { claim: claim.clone(), header: header.clone() };
     let open =
         |(path, methods): &(String, Vec<String>)| Open { path: path.clone(), methods: methods.clone() };
-    Auth {
-        jwt: Some(shop_contract::Jwt {
-            issuer: jwt.issuer.clone(),
-            audience: jwt.audience.clone(),
-            keys: match &jwt.keys {
-                JwtKeys::Jwks(url) => shop_contract::JwtKeys::Jwks(url.clone()),
-                JwtKeys::Secret(hash) => shop_contract::JwtKeys::Secret(token_keys_name(hash)),
-            },
-            headers: jwt.headers.iter().map(header).collect(),
-            except: jwt.except.iter().map(open).collect(),
-        }),
-        mtls: None,
+    shop_contract::Jwt {
+        issuer: jwt.issuer.clone(),
+        audience: jwt.audience.clone(),
+        keys: match &jwt.keys {
+            JwtKeys::Jwks(url) => shop_contract::JwtKeys::Jwks(url.clone()),
+            JwtKeys::Secret(hash) => shop_contract::JwtKeys::Secret(token_keys_name(hash)),
+        },
+        headers: jwt.headers.iter().map(header).collect(),
+        except: jwt.except.iter().map(open).collect(),
     }
 }
 
-pub(super) fn stored_jwt(auth: &Auth) -> Option<Jwt> {
-    let jwt = auth.jwt.as_ref()?;
+pub(super) fn stored_jwt(jwt: &shop_contract::Jwt) -> Option<Jwt> {
     Some(Jwt {
         issuer: jwt.issuer.clone(),
         audience: jwt.audience.clone(),

@@ -1,10 +1,11 @@
 //! The API server: writes with their preconditions.
 
+use jiff::Timestamp;
 use shop_crds::{names::ADOPTED, status::Colour};
 use shop_release::{
-    Acknowledged, Budget, CheckedTemplate, Deployment, EndpointsAcknowledged, JobSeen, JobState, ObjectKind,
-    Precondition, PushFailed, RevisionFacts, Role, Service, ServiceKind, SidecarConfig, SourceState,
-    StoredRestart, StoredRevision, StoredSnapshot, Write,
+    Acknowledged, Budget, Certificate, CheckedTemplate, Deployment, EndpointsAcknowledged, JobSeen, JobState,
+    NetworkPolicy, ObjectKind, Precondition, PushFailed, RevisionFacts, Role, Service, ServiceKind,
+    SidecarConfig, SourceState, StoredRestart, StoredRevision, StoredSnapshot, Write,
 };
 
 use super::World;
@@ -86,7 +87,31 @@ impl World {
                 });
             }
             Write::CreateAccount => self.observed.account = true,
-            Write::CreateKeys => self.observed.keys = true,
+            Write::CreateKeys { certificate } => {
+                self.observed.keys = true;
+                self.certify(*certificate, Timestamp::MIN);
+            }
+            Write::IssueCertificate => {
+                let since = self.observed.certificate.as_ref().map_or(self.now, |found| found.since);
+                self.certify(true, since);
+            }
+            Write::CopyRoots { roots } => {
+                let found = self.observed.certificate.as_mut().ok_or("no certificate")?;
+                found.roots.clone_from(roots);
+            }
+            Write::RemoveCertificate => self.observed.certificate = None,
+            Write::WriteNetworkPolicy { access, replaces } => {
+                let found = self.observed.network_policy.as_ref();
+                meets(replaces.as_ref(), found.map(|one| ids(&one.uid, &one.resource_version)))?;
+                let access = Some(access.clone());
+                self.observed.network_policy = Some(NetworkPolicy {
+                    uid,
+                    resource_version: version,
+                    access,
+                    drifted: false,
+                    outdated: false,
+                });
+            }
             Write::CopyTokenKeys { hash } => self.observed.token_keys = Some(hash.clone()),
             Write::WriteConfig { document, generation, replaces } => {
                 let at = self.observed.configs.iter().position(|one| one.revision == document.revision);
@@ -226,6 +251,16 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// A certificate of now, by the authority of now.
+    fn certify(&mut self, wanted: bool, since: Timestamp) {
+        if !wanted {
+            return;
+        }
+        let roots = self.observed.authority.as_ref().map(|one| one.roots.clone()).unwrap_or_default();
+        let id = shop_crds::names::spiffe_id(&self.observed.trust_domain, "shop", "order");
+        self.observed.certificate = Some(Certificate { id, since, issued: self.now, roots });
     }
 
     /// A stranger becomes one of ours; its pods have run all the time.
@@ -385,6 +420,10 @@ impl World {
                 delete!(observed.snapshots, |one| one.snapshot.name == name);
             }
             ObjectKind::Job => delete!(observed.jobs, |one| one.name == name),
+            ObjectKind::NetworkPolicy => {
+                let found = observed.network_policy.take().ok_or("no such object")?;
+                meets(Some(wanted), Some(ids(&found.uid, &found.resource_version)))?;
+            }
             ObjectKind::ReleaseDecision => delete!(observed.decisions, |one| one.name == name),
             other => return Err(format!("{other:?} is not deleted")),
         }
