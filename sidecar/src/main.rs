@@ -37,6 +37,9 @@ enum Command {
         /// The document to run by itself with; its port of the app, its keys and later changes of the file are not used.
         #[arg(long, value_name = "FILE", requires = "app")]
         config: Option<PathBuf>,
+        /// The folder with `tls.crt`, `tls.key` and `ca.crt` to run by itself with; changes of the files are followed.
+        #[arg(long, value_name = "FOLDER", requires = "app")]
+        tls: Option<PathBuf>,
         /// What is logged of the sidecar itself, as in `RUST_LOG`.
         #[arg(long, env = "SHOP_LOG", default_value = "info")]
         log: String,
@@ -55,8 +58,10 @@ fn main() -> ExitCode {
         Command::Run { inbound, admin, app: None, log, .. } => Settings::read(inbound, admin, variable)
             .map_err(Into::into)
             .and_then(|settings| run(settings, &log)),
-        Command::Run { inbound, admin, app: Some(app), config, log } => {
-            run_by_itself(inbound, admin, app, config.as_deref(), &log)
+        Command::Run { inbound, admin, app: Some(app), config, tls, log } => {
+            let alone = Standalone::new(inbound, admin, app, config.as_deref(), tls.as_deref(), variable);
+            // The folders live until the sidecar has ended.
+            alone.map_err(Into::into).and_then(|alone| run(alone.settings.clone(), &log))
         }
         Command::Drain => drain(),
         Command::Check { file } => check(&file),
@@ -72,18 +77,6 @@ fn main() -> ExitCode {
 
 fn variable(name: &'static str) -> Option<String> {
     std::env::var(name).ok()
-}
-
-/// The folders live until the sidecar has ended.
-fn run_by_itself(
-    inbound: SocketAddr,
-    admin: SocketAddr,
-    app: SocketAddr,
-    config: Option<&Path>,
-    log: &str,
-) -> anyhow::Result<()> {
-    let alone = Standalone::new(inbound, admin, app, config, variable)?;
-    run(alone.settings.clone(), log)
 }
 
 fn run(settings: Settings, log: &str) -> anyhow::Result<()> {

@@ -16,7 +16,6 @@ use crate::config::{Config, watch};
 use crate::drain::DrainControl;
 use crate::inbound::{self, Proxy};
 use crate::limits;
-use crate::outbound::resolver::Resolver;
 use crate::outbound::{Door, Outbound};
 use crate::settings::Settings;
 use crate::telemetry::trace::export::{self, Exporter};
@@ -101,7 +100,7 @@ impl Sidecar {
         });
         let resource = export::resource(&settings);
         config.start();
-        let resolver = Resolver::new(settings.dns);
+        let resolver = config.resolver().clone();
         let door = Door::new(Arc::clone(&config), Arc::clone(&telemetry), resolver.clone());
         let door = Arc::new(door);
         let mut outbound = Outbound::new(Arc::clone(&door), settings.outbound);

@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use shop_contract::{
-    App, Colour, Document, HandoverKeys, Identity, Protocol, PublicKeys, Readiness, Role, SCHEMA, env,
+    App, Colour, Document, HandoverKeys, Identity, Protocol, PublicKeys, Readiness, Role, SCHEMA, env, files,
 };
 use tempfile::TempDir;
 
@@ -35,6 +35,9 @@ pub enum StandaloneError {
     /// The file is not there.
     #[error("cannot read {0}; is it a file with a document?")]
     Read(PathBuf, #[source] io::Error),
+    /// No certificate to use.
+    #[error("--tls {0} has no {1}; it must be a folder with tls.crt, tls.key and ca.crt")]
+    Tls(PathBuf, &'static str),
     /// The document makes no sense.
     #[error("{0} {1}")]
     Document(PathBuf, Refusal),
@@ -58,13 +61,14 @@ pub struct Standalone {
 }
 
 impl Standalone {
-    /// In front of `app`, with the document in `config` or one for a service that is not being released. MAC keys are made:
-    /// a hand-over is only understood by sidecars in a cluster.
+    /// In front of `app`, with the document in `config` or one for a service that is not being released, and the certificate in
+    /// the folder `tls`. MAC keys are made: a hand-over is only understood by sidecars in a cluster.
     pub fn new(
         inbound: SocketAddr,
         admin: SocketAddr,
         app: SocketAddr,
         config: Option<&Path>,
+        tls: Option<&Path>,
         variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, StandaloneError> {
         if app.ip() != Ipv4Addr::LOCALHOST {
@@ -79,6 +83,9 @@ impl Standalone {
         let folder = tempfile::Builder::new().prefix("shop-sidecar-").tempdir();
         let folder = folder.map_err(StandaloneError::Folder)?;
         fill(folder.path(), &document)?;
+        if let Some(tls) = tls {
+            link(tls, folder.path())?;
+        }
         let (identity, path) = (document.identity, folder.path().to_path_buf());
         let settings = Settings::read(inbound, admin, |name| match name {
             settings::NAMESPACE => Some(identity.namespace.clone()),
@@ -145,6 +152,17 @@ fn fill(folder: &Path, document: &Document) -> Result<(), StandaloneError> {
     write(MAC_KEY, &rand::random::<[u8; 32]>())
 }
 
+/// Puts certificate, key and roots where the operator would have mounted them. As links: they may change there.
+fn link(tls: &Path, folder: &Path) -> Result<(), StandaloneError> {
+    for name in [files::CERTIFICATE, files::PRIVATE_KEY, files::ROOTS] {
+        // Not where a link there leads to now: a mounted folder changes by its links.
+        let file = std::path::absolute(tls.join(name)).ok().filter(|file| file.is_file());
+        let file = file.ok_or_else(|| StandaloneError::Tls(tls.to_path_buf(), name))?;
+        std::os::unix::fs::symlink(file, folder.join(name)).map_err(StandaloneError::Folder)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +172,7 @@ mod tests {
     #[test]
     fn nothing_but_an_app_is_needed() {
         let app = SocketAddr::from((Ipv4Addr::LOCALHOST, 9_000));
-        let alone = Standalone::new(ANY, ANY, app, None, |_| None).expect("settings");
+        let alone = Standalone::new(ANY, ANY, app, None, None, |_| None).expect("settings");
         let folder = alone.settings.config_dir.clone();
         let document = read(&folder.join(env::DOCUMENT_FILE)).expect("a valid document");
         assert_eq!((document.app.port, &document.identity), (9_000, &alone.settings.identity));
@@ -170,13 +188,16 @@ mod tests {
         let mut given = document(1).expect("document");
         given.identity.service = "order".into();
         std::fs::write(&file, serde_json::to_vec(&given).expect("json")).expect("written");
-        let alone = Standalone::new(ANY, ANY, app, Some(&file), |_| None).expect("settings");
+        let alone = Standalone::new(ANY, ANY, app, Some(&file), None, |_| None).expect("settings");
         assert_eq!(alone.settings.identity.service, "order");
         std::fs::write(&file, "{}").expect("written");
-        let error = Standalone::new(ANY, ANY, app, Some(&file), |_| None).expect_err("no document");
+        let error = Standalone::new(ANY, ANY, app, Some(&file), None, |_| None).expect_err("no document");
         assert!(error.to_string().contains("d.json cannot be read: missing field"), "{error}");
+        let error =
+            Standalone::new(ANY, ANY, app, None, Some(folder.path()), |_| None).expect_err("no files");
+        assert!(error.to_string().contains("has no tls.crt"), "{error}");
         let elsewhere = "10.0.0.1:80".parse().expect("address");
-        let error = Standalone::new(ANY, ANY, elsewhere, None, |_| None).expect_err("elsewhere");
+        let error = Standalone::new(ANY, ANY, elsewhere, None, None, |_| None).expect_err("elsewhere");
         assert!(error.to_string().contains("write 127.0.0.1:PORT"), "{error}");
     }
 }

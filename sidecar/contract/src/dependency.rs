@@ -166,7 +166,12 @@ impl Dependency {
         }
         match &self.tls {
             Some(DependencyTls::Sidecar(id)) => spiffe_id("dependsOn.tls.sidecar", id)?,
-            Some(DependencyTls::Host(name)) => text("dependsOn.tls.host", name)?,
+            Some(DependencyTls::Host(name)) => {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte);
+                if self.host.is_none() || name.is_empty() || name.len() > 253 || !name.bytes().all(plain) {
+                    return Err(InvalidDocument::TlsHost(self.name.clone()));
+                }
+            }
             None => {}
         }
         for millis in [Some(self.timeout_ms), self.try_timeout_ms].into_iter().flatten() {

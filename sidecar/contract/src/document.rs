@@ -270,6 +270,11 @@ pub enum InvalidDocument {
     /// A fault that does nothing.
     #[error("fault {0:?} must have a delay, an end, or both")]
     NoFault(String),
+    /// TLS to a host without one.
+    #[error(
+        "dependsOn {0:?}: tls.host is for a dependency with a host, and must be a name or an address, as pay.example.com"
+    )]
+    TlsHost(String),
     /// What is no SPIFFE id.
     #[error("{0} must be a SPIFFE id as spiffe://cluster.local/ns/shop/svc/order, but is {1:?}")]
     SpiffeId(&'static str, String),

@@ -250,12 +250,16 @@ fn quantiles_are_interpolated() {
 #[test]
 fn dependencies_are_checked() {
     type Change = fn(&mut Dependency);
-    let cases: [(Change, &str); 7] = [
+    let cases: [(Change, &str); 8] = [
         (|one| one.name = "In".into(), "dependsOn.name must be 1 to 63 lower-case"),
         (|one| one.timeout_ms = 0, "dependsOn.timeoutMs must be 1 to 3600000"),
         (|one| one.retries = 11, "dependsOn.retries must be at most 10"),
         (|one| one.max_in_flight = Some(0), "dependsOn.maxInFlight must be at least 1"),
         (|one| one.local_port = Some(8080), "is the app's"),
+        (
+            |one| one.tls = Some(DependencyTls::Host("pay.example.com".into())),
+            "tls.host is for a dependency with a host",
+        ),
         (|one| one.name = "other".into(), "\"other\" twice"),
         (
             |one| one.fallback = Some(Fallback::LastGood { paths: vec![], max_age_ms: 1 }),

@@ -27,6 +27,7 @@ use crate::inbound::Proxy;
 use crate::limits::peers;
 use crate::outbound::dependency::Dependencies;
 use crate::telemetry::Telemetry;
+use crate::tls::callers::Callers;
 
 /// Connections at once: the kubelet, a monitoring system, the operator, and the app's long poll for its role.
 const CONNECTIONS: usize = 256;
@@ -143,6 +144,9 @@ impl Admin {
         let Some(snapshot) = self.config.current() else {
             return Err("no document accepted yet\n");
         };
+        if snapshot.callers.as_ref().is_some_and(Callers::asks_for_tls) && self.config.identity().is_none() {
+            return Err("no certificate in the mounted Secret yet, and auth.mtls.mode is strict\n");
+        }
         if readiness::check(&snapshot.document.app).await { Ok(()) } else { Err("the app is not ready\n") }
     }
 

@@ -27,6 +27,7 @@ use crate::faults::Faults;
 use crate::handover::MacKeys;
 use crate::limits::{self, Limits};
 use crate::outbound::dependency::Dependencies;
+use crate::outbound::resolver::Resolver;
 use crate::settings::Settings;
 use crate::telemetry::{Observing, RevisionMetrics, Telemetry};
 use crate::tls::callers::Callers;
@@ -127,6 +128,8 @@ pub struct Config {
     copies: Arc<Semaphore>,
     /// Certificate, key and roots of the service.
     tls: Arc<tls::Holder>,
+    /// Finds Services.
+    resolver: Resolver,
     /// What limits count on from one document to the next.
     limited: limits::Shared,
     current: ArcSwapOption<Snapshot>,
@@ -148,6 +151,7 @@ impl Config {
             handed: Arc::new(Sum::for_pod(&settings.pod, HANDED)),
             copied: Arc::new(Sum::for_pod(&settings.pod, COPIED)),
             copies: Arc::new(Semaphore::new(mirror::AT_ONCE)),
+            resolver: Resolver::new(settings.dns),
             tls: Arc::new(tls::Holder::new(settings.more_roots.clone())),
             current: ArcSwapOption::empty(),
             accepting: Mutex::new(()),
@@ -163,6 +167,11 @@ impl Config {
     /// What TLS is offered with; `None`: it is not.
     pub(crate) fn identity(&self) -> Option<Arc<tls::Identity>> {
         self.tls.current()
+    }
+
+    /// Where names are asked for.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     /// How hosts outside are connected to.
@@ -364,13 +373,14 @@ impl Config {
         let hand_off = document.hand_off.as_ref().map(|hand_off| {
             let before = before.and_then(|before| before.hand_off.as_ref()).map(|route| &route.targets);
             let to = hand_off.to_revision;
-            let targets = Targets::new(to, &hand_off.fallback, addresses(to), &dial, before);
+            let targets =
+                Targets::new(to, &hand_off.fallback, addresses(to), (&dial, &self.resolver), before);
             Route::new(hand_off, Choice::new(hand_off, Arc::clone(&self.handed)), targets)
         });
         let mirror = document.mirror.as_ref().map(|mirror| {
             let before = before.and_then(|before| before.mirror.as_ref()).map(|mirror| &*mirror.targets);
             let to = mirror.to_revision;
-            let targets = Targets::new(to, &mirror.fallback, addresses(to), &dial, before);
+            let targets = Targets::new(to, &mirror.fallback, addresses(to), (&dial, &self.resolver), before);
             Mirror::new(mirror, targets, Arc::clone(&self.copied), Arc::clone(&self.copies))
         });
         let dependencies = Dependencies::new(

@@ -14,7 +14,7 @@ mod endpoints;
 mod fault;
 mod flight;
 mod last_good;
-mod names;
+pub(crate) mod names;
 mod request;
 pub(crate) mod resolver;
 mod span;

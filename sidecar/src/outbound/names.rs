@@ -3,12 +3,12 @@
 use shop_contract::{Dependency, DependencyTls};
 
 /// Port of a host that names none.
-pub(super) const HTTP: u16 = 80;
+pub(crate) const HTTP: u16 = 80;
 /// The same of a host with TLS.
 pub(super) const HTTPS: u16 = 443;
 
 /// Host and port of `host`, `host:port`, `[v6]` or `[v6]:port`, without a dot at the end.
-pub(super) fn split(host: &str) -> (&str, Option<u16>) {
+pub(crate) fn split(host: &str) -> (&str, Option<u16>) {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, port.parse().ok()),
         _ => (host, None),

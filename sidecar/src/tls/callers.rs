@@ -47,6 +47,11 @@ impl Callers {
         Self { mode: mtls.mode, own: mtls.id.clone(), listed: mtls.callers.clone() }
     }
 
+    /// Whether nobody is let in but by TLS.
+    pub(crate) fn asks_for_tls(&self) -> bool {
+        self.mode == MtlsMode::Strict
+    }
+
     /// Whether a request with this caller is let in; else the word for why not.
     fn check(&self, caller: Option<&Caller>) -> Result<(), &'static str> {
         if self.mode == MtlsMode::Off {
@@ -56,7 +61,7 @@ impl Callers {
             Some(_) if self.listed.is_empty() => Ok(()),
             Some(id) if id == self.own || self.listed.iter().any(|listed| listed == id) => Ok(()),
             Some(_) => Err(reasons::CALLER_DENIED),
-            None if self.mode == MtlsMode::Strict || !self.listed.is_empty() => Err(reasons::TLS_REQUIRED),
+            None if self.asks_for_tls() || !self.listed.is_empty() => Err(reasons::TLS_REQUIRED),
             None => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use rustls::pki_types::UnixTime;
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
@@ -26,6 +27,13 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
     let (_, _, rest) = any(validity)?;
     let (tag, text, _) = any(rest)?;
     time(tag, std::str::from_utf8(text).ok()?)
+}
+
+/// Whether the time of a certificate that was verified once is over. A session that is resumed brings the one that was verified when
+/// it began.
+pub(super) fn is_over(certificate: &[u8]) -> bool {
+    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    not_after(certificate).is_none_or(|end| now > end)
 }
 
 fn time(tag: u8, text: &str) -> Option<i64> {
@@ -85,7 +93,8 @@ mod tests {
         asked.not_after = rcgen::date_time_ymd(2031, 2, 3);
         let key = rcgen::KeyPair::generate().expect("key");
         let certificate = asked.self_signed(&key).expect("certificate");
-        assert_eq!(not_after(certificate.der()), Some(1_927_843_200));
+        assert_eq!((not_after(certificate.der()), is_over(certificate.der())), (Some(1_927_843_200), false));
+        assert!(is_over(b""), "what cannot be read is not good");
         for cut in 0..certificate.der().len().min(150) {
             // Whatever it says, it ends.
             let _ = not_after(&certificate.der()[..cut]);

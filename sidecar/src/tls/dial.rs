@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::identity::Holder;
 use super::stream::{Stream, TlsStream};
 use super::verify::id_of;
-use super::{BUFFERED, H2};
+use super::{BUFFERED, H2, der};
 use crate::upstream::Wire;
 
 /// How long a handshake with another sidecar may take; it takes a millisecond, more where there is no CPU to be had.
@@ -152,6 +152,9 @@ impl Dial {
         }
         if let Self::Sidecar(sidecar) = self {
             let certificate = session.peer_certificates().and_then(|chain| chain.first());
+            if certificate.is_none_or(|certificate| der::is_over(certificate)) {
+                return Err("its certificate has ended".to_owned());
+            }
             let found = certificate.and_then(id_of).unwrap_or_default();
             if found != sidecar.id {
                 return Err(format!("its certificate is for {found}, and not for {}", sidecar.id));

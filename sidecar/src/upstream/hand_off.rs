@@ -10,6 +10,8 @@ use shop_flow::balance;
 
 use super::{Answered, Failure, Outbound, Unanswered, Upstream, Wire};
 use crate::choice::Choice;
+use crate::outbound::names;
+use crate::outbound::resolver::Resolver;
 use crate::telemetry::Telemetry;
 use crate::tls::Dial;
 
@@ -56,7 +58,7 @@ impl Targets {
         to_revision: i64,
         fallback: &str,
         addresses: &[SocketAddr],
-        dial: &Dial,
+        (dial, names): (&Dial, &Resolver),
         before: Option<&Self>,
     ) -> Self {
         let before = before.filter(|before| before.to_revision == to_revision);
@@ -71,7 +73,7 @@ impl Targets {
         Self {
             to_revision,
             pushed: addresses.iter().map(target).collect(),
-            fallback: resolved.unwrap_or_else(|| Arc::new(Fallback::new(fallback.to_owned(), dial.clone()))),
+            fallback: resolved.unwrap_or_else(|| Arc::new(Fallback::new(fallback, dial, names))),
         }
     }
 
@@ -144,12 +146,14 @@ async fn attempt(
 struct Fallback {
     host: String,
     dial: Dial,
+    resolver: Resolver,
     resolved: Mutex<Option<(Instant, Vec<Arc<Upstream>>)>>,
 }
 
 impl Fallback {
-    fn new(host: String, dial: Dial) -> Self {
-        Self { host, dial, resolved: Mutex::new(None) }
+    fn new(host: &str, dial: &Dial, resolver: &Resolver) -> Self {
+        let (dial, resolver) = (dial.clone(), resolver.clone());
+        Self { host: host.to_owned(), dial, resolver, resolved: Mutex::new(None) }
     }
 
     /// Its addresses; the last good ones when the name cannot be resolved now.
@@ -160,16 +164,16 @@ impl Fallback {
             Some((_, targets)) => targets,
             None => Vec::new(),
         };
-        let found: Vec<SocketAddr> =
-            match tokio::time::timeout(RESOLVE, tokio::net::lookup_host(&self.host)).await {
-                Ok(Ok(found)) => found.take(TRIES).collect(),
-                _ => return known,
-            };
+        let (name, port) = names::split(&self.host);
+        let asked = tokio::time::timeout(RESOLVE, self.resolver.addresses(name));
+        let Ok(Some(found)) = asked.await else { return known };
+        let port = port.unwrap_or(names::HTTP);
+        let found = found.into_iter().take(TRIES).map(|ip| SocketAddr::new(ip, port));
         let target = |address: SocketAddr| {
             let known = known.iter().find(|target| target.address() == address);
             known.map_or_else(|| Arc::new(Upstream::dialled(address, CONNECT, self.dial.clone())), Arc::clone)
         };
-        let targets: Vec<_> = found.into_iter().map(target).collect();
+        let targets: Vec<_> = found.map(target).collect();
         *self.resolved.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now(), targets.clone()));
         targets

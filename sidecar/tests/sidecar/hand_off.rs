@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use crate::outbound::pods::{self, Dns};
 use crate::support::client::{Http1, Http2};
-use crate::support::{Keys, Pod, TestApp, document, text, to, until, within};
+use crate::support::{Around, Keys, Pod, TestApp, document, text, to, until, within};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use shop_contract::Protocol;
@@ -88,6 +89,21 @@ async fn a_request_that_was_handed_over_is_served_there() {
     two.new.hand_off(Some(to(7, 10_000, "localhost:1", false))).await;
     assert!(Http1::connect(two.old.sidecar.inbound).await.get("/").await.body.starts_with("v8"));
     assert!(Http1::connect(two.new.sidecar.inbound).await.get("/").await.body.starts_with("v7"));
+}
+
+/// As in a cluster: the Service has a name, and only DNS knows it.
+#[tokio::test]
+async fn the_fallback_is_found_by_dns() {
+    let (dns, ip, keys) = (Dns::start().await, pods::address(), Keys::new());
+    dns.set("order-preview.shop.svc", &[ip]);
+    let apps = [app("v7").await, app("v8").await];
+    let around = Around { dns: Some(dns.address), ..Around::default() };
+    let mut old = Pod::around(document(7, apps[0].port, &keys), &keys, around).await;
+    let around = Around { inbound: Some((ip, 9_440).into()), ..Around::default() };
+    let new = Pod::around(document(8, apps[1].port, &keys), &keys, around).await;
+    old.hand_off(Some(to(8, 10_000, "order-preview.shop.svc:9440", false))).await;
+    assert!(Http1::connect(old.sidecar.inbound).await.get("/").await.body.starts_with("v8"));
+    assert_eq!(new.stats().await.taken_over, 1);
 }
 
 /// The fallback is a Service: it may still, or again, lead to the pods that hand over.

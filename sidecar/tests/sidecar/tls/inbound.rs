@@ -1,8 +1,11 @@
 //! Callers: with a certificate and without, before and after the document changes.
 
+use std::sync::Arc;
+
 use http::Request;
 use http_body_util::{BodyExt as _, Empty, Full};
 use rcgen::ExtendedKeyUsagePurpose;
+use rustls::ClientConfig;
 use shop_contract::MtlsMode::{Off, Permissive, Strict};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -95,12 +98,37 @@ async fn certificates_that_are_not_good_are_refused() {
 async fn without_certificate_tls_is_not_offered() {
     let (app, authority, keys) = (telling().await, Authority::new(), Keys::new());
     let cart = authority.issue("cart");
-    let pod = Pod::with(with_mode(&app, &keys, Permissive, &[]), &keys).await;
+    let mut pod = Pod::with(with_mode(&app, &keys, Permissive, &[]), &keys).await;
     assert!(http1(&pod, Some(&cart)).await.is_none());
-    assert_eq!(pod.stats().await.certificate, None);
+    assert_eq!((pod.stats().await.certificate, pod.readiness().await), (None, 200));
+    pod.change(|document| document.auth = mtls(Strict, &[])).await;
+    assert_eq!(pod.readiness().await, 503, "nobody could call it");
     // It comes later than the document.
     super::authority::mount(&pod.keys_dir, &secret(&authority.issue("order"), &[&authority]));
     until("it is offered", async || http1(&pod, Some(&cart)).await.is_some()).await;
+    assert_eq!(pod.readiness().await, 200);
+}
+
+/// All that comes for one request, on a connection of its own.
+async fn answer(pod: &Pod, config: &Arc<ClientConfig>) -> std::io::Result<String> {
+    within(async {
+        let mut stream = connect(pod.sidecar.inbound, Arc::clone(config)).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: order\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.map(|_| answer)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_certificate() {
+    let (app, authority) = (telling().await, Authority::new());
+    let pod = pod(&app, &authority, Strict, &[]).await;
+    let end = from_now(4);
+    let config = client(Some(&authority.issue_for("cart", from_now(-60), end)), b"http/1.1");
+    assert!(answer(&pod, &config).await.expect("answer").starts_with("HTTP/1.1 200"));
+    until("its time is over", async || from_now(0) > end).await;
+    assert!(answer(&pod, &config).await.is_err());
 }
 
 #[tokio::test]
@@ -109,12 +137,7 @@ async fn a_session_is_resumed() {
     let pod = pod(&app, &authority, Strict, &[]).await;
     let config = client(Some(&authority.issue("cart")), b"http/1.1");
     for outcome in ["full", "resumed"] {
-        let mut stream = within(connect(pod.sidecar.inbound, config.clone())).await.expect("connected");
-        within(stream.write_all(b"GET / HTTP/1.1\r\nhost: order\r\nconnection: close\r\n\r\n"))
-            .await
-            .expect("written");
-        let mut answer = String::new();
-        within(stream.read_to_string(&mut answer)).await.expect("read, with a proper end");
+        let answer = answer(&pod, &config).await.expect("read, with a proper end");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&id("cart")), "{answer}");
         let line = format!("shop_sidecar_tls_handshakes_total{{outcome=\"{outcome}\"}} 1");
         until(outcome, async || pod.metrics().await.contains(&line)).await;
