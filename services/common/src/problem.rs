@@ -41,6 +41,18 @@ pub enum Code {
     TooManyAttempts,
     /// More waits than can be done soon.
     Busy,
+    /// The address is on the list of those that are not let in.
+    AddressDenied,
+    /// The sidecar checks requests, and this one did not come through it.
+    NotThroughSidecar,
+    /// Requests came faster than they may.
+    RateLimited,
+    /// Far too many requests: nothing is answered for a while.
+    Suspended,
+    /// The service that would answer cannot be reached, or fails most of the time.
+    UpstreamUnavailable,
+    /// There was no answer in time.
+    DeadlineExceeded,
     /// No such path.
     RouteNotFound,
     /// No such product.
@@ -81,7 +93,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 39] = [
         Self::InvalidRequest,
         Self::InvalidLimit,
         Self::InvalidCursor,
@@ -97,6 +109,12 @@ impl Code {
         Self::NameTaken,
         Self::TooManyAttempts,
         Self::Busy,
+        Self::AddressDenied,
+        Self::NotThroughSidecar,
+        Self::RateLimited,
+        Self::Suspended,
+        Self::UpstreamUnavailable,
+        Self::DeadlineExceeded,
         Self::RouteNotFound,
         Self::ProductNotFound,
         Self::MethodNotAllowed,
@@ -135,6 +153,12 @@ impl Code {
             Self::NameTaken => "name-taken",
             Self::TooManyAttempts => "too-many-attempts",
             Self::Busy => "busy",
+            Self::AddressDenied => "address-denied",
+            Self::NotThroughSidecar => "not-through-sidecar",
+            Self::RateLimited => "rate-limited",
+            Self::Suspended => "suspended",
+            Self::UpstreamUnavailable => "upstream-unavailable",
+            Self::DeadlineExceeded => "deadline-exceeded",
             Self::RouteNotFound => "route-not-found",
             Self::ProductNotFound => "product-not-found",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -166,7 +190,7 @@ impl Code {
             | Self::InvalidField
             | Self::InvalidIdempotencyKey => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::WrongCredentials | Self::RefreshRefused => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::AddressDenied | Self::NotThroughSidecar => StatusCode::FORBIDDEN,
             Self::RouteNotFound | Self::ProductNotFound | Self::UserNotFound | Self::UnknownFault => {
                 StatusCode::NOT_FOUND
             }
@@ -175,10 +199,13 @@ impl Code {
             }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAttempts | Self::RateLimited | Self::Suspended => StatusCode::TOO_MANY_REQUESTS,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::StoreUnavailable | Self::NotReady | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnavailable | Self::NotReady | Self::Busy | Self::UpstreamUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::OrderNotFound | Self::ItemNotFound | Self::ReservationNotFound => StatusCode::NOT_FOUND,
             Self::IdempotencyKeyReused | Self::AmountMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::FaultInjected | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -203,6 +230,12 @@ impl Code {
             Self::NameTaken => "The name is taken",
             Self::TooManyAttempts => "Too many attempts to log in",
             Self::Busy => "The service has too much to do",
+            Self::AddressDenied => "This address is not let in",
+            Self::NotThroughSidecar => "This way in is closed",
+            Self::RateLimited => "Too many requests",
+            Self::Suspended => "Suspended for a while",
+            Self::UpstreamUnavailable => "A service behind this one is not there",
+            Self::DeadlineExceeded => "It took too long",
             Self::RouteNotFound => "There is nothing at this path",
             Self::ProductNotFound => "There is no such product",
             Self::MethodNotAllowed => "The method is not allowed at this path",

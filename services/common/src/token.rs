@@ -17,6 +17,8 @@ pub const MAX_TOKEN: usize = 4 * 1024;
 pub const SECRET_BYTES: usize = 64;
 /// Bytes of a coordinate of P-256.
 const POINT: usize = 32;
+/// Characters of a key's id.
+const KEY_ID: usize = 16;
 /// Most keys of a published set that are used.
 const MAX_KEYS: usize = 16;
 
@@ -178,6 +180,11 @@ impl Keys {
         }
         Ok(claims)
     }
+}
+
+/// The id of a key, public, from the SHA-256 of what it is.
+pub fn key_id(hash: &[u8]) -> String {
+    BASE64.encode(hash).chars().take(KEY_ID).collect()
 }
 
 /// The token of an `authorization` header (RFC 6750 section 2.1).

@@ -49,16 +49,44 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), RunError> {
     let failed = |error: shop_ledger::StoreError| RunError::Build(error.into());
     let offers = shop_order::offers(&order).await?;
     let (ledger, writing) = shop_ledger::open(&order.ledger.store, &offers).await.map_err(failed)?;
+    let gateway = gateway(settings)?;
     // One line per service.
     let services: Vec<LocalBoxFuture<'_, Result<(), RunError>>> = vec![
         Box::pin(shop_product::run(&product)),
         Box::pin(shop_user::run(&user)),
         Box::pin(shop_order::serve(&order, ledger.clone())),
         Box::pin(shop_inventory::serve(&inventory, ledger.clone(), false)),
+        Box::pin(async {
+            match &gateway {
+                Some(gateway) => shop_gateway::run(gateway).await,
+                None => Ok(()),
+            }
+        }),
     ];
     let ended = try_join_all(services).await;
     shop_ledger::close(ledger, writing).await;
     ended.map(drop)
+}
+
+/// The front door, before all others. With free ports nobody knows where those are: there is none then.
+fn gateway(settings: &Settings) -> Result<Option<shop_gateway::Settings>, RunError> {
+    if settings.port == 0 {
+        return Ok(None);
+    }
+    let host = if settings.host.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { settings.host };
+    let url = |place: u16| {
+        let port = settings.port.saturating_add(place);
+        format!("http://{}", std::net::SocketAddr::new(host, port))
+    };
+    let (product, user, order, inventory) = (url(0), url(1), url(2), url(3));
+    let urls = [
+        ("--product-url", &product),
+        ("--user-url", &user),
+        ("--order-url", &order),
+        ("--inventory-url", &inventory),
+    ];
+    let flags: Vec<&str> = urls.iter().flat_map(|(flag, url)| [*flag, url.as_str()]).collect();
+    defaults(settings, 4, &flags).map(Some)
 }
 
 /// The settings of one service as its own command would have them, on its place in the block of ports.

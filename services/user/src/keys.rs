@@ -11,15 +11,13 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
-use shop_common::token::{Bad, Claims, Keys, LEEWAY, Rules, SECRET_BYTES, TYPE};
+use shop_common::token::{self, Bad, Claims, Keys, LEEWAY, Rules, SECRET_BYTES, TYPE};
 
 use crate::domain::ACCESS_LIFE;
 use crate::store::{Store, StoreError, StoredKey};
 
 /// Bytes of a coordinate of P-256.
 const POINT: usize = 32;
-/// Characters of a key's id.
-const ID: usize = 16;
 
 /// Why there is nothing to sign with.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +195,7 @@ fn make(now_ms: i64) -> Result<StoredKey, KeyError> {
 }
 
 fn key_id(bytes: &[u8]) -> String {
-    BASE64.encode(digest(&SHA256, bytes)).chars().take(ID).collect()
+    token::key_id(digest(&SHA256, bytes).as_ref())
 }
 
 /// Of a duration that is far from the bounds of the type.

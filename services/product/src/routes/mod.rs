@@ -12,11 +12,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use http::header;
 use shop_common::{Context, Routes};
 
 use crate::domain::Catalogue;
 use products::Answers;
 
+/// What the service can be asked.
+const OPENAPI: &str = include_str!("openapi.json");
 /// How often prices are sent.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -36,6 +39,7 @@ pub fn routes(context: Context, catalogue: Catalogue) -> Routes {
         .route("/products", get(products::list))
         .route("/products/{sku}", get(products::show))
         .route("/prices/feed", get(feed::open))
+        .route("/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
         .with_state(app.clone());
     let grpc = Router::new()
         .route("/shop.product.v1.Catalogue/GetProduct", post(grpc::get_product))

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use axum::Router;
 use axum::routing::{get, post};
+use http::header;
 use shop_common::token::Rules;
 use shop_common::{Code, Problem, Routes};
 
@@ -19,6 +20,9 @@ use crate::domain::{ACCESS_LIFE, Invalid};
 use crate::keys::KeyRing;
 use crate::passwords::Passwords;
 use crate::store::{Store, StoreError};
+
+/// What the service can be asked.
+const OPENAPI: &str = include_str!("openapi.json");
 
 /// Tells the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -67,6 +71,7 @@ pub fn routes(app: App) -> Routes {
         .route("/users/{id}", get(users::show).patch(users::change).delete(users::remove))
         .route("/tokens/revoked", get(tokens::revoked))
         .route("/.well-known/jwks.json", get(tokens::jwks))
+        .route("/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
         .with_state(app);
     Routes { web, ..Routes::default() }
 }
