@@ -31,6 +31,10 @@ pub enum Code {
     WrongCredentials,
     /// The refresh token is unknown, expired, revoked or was used before.
     RefreshRefused,
+    /// The code of a mini-program is wrong, was used or is too old.
+    CodeRefused,
+    /// The provider of a login takes its user for a fraud.
+    AccountAtRisk,
     /// The role of the user is not enough.
     Forbidden,
     /// No such user, or another one's for who may not see it.
@@ -93,7 +97,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::InvalidRequest,
         Self::InvalidLimit,
         Self::InvalidCursor,
@@ -104,6 +108,8 @@ impl Code {
         Self::Unauthenticated,
         Self::WrongCredentials,
         Self::RefreshRefused,
+        Self::CodeRefused,
+        Self::AccountAtRisk,
         Self::Forbidden,
         Self::UserNotFound,
         Self::NameTaken,
@@ -148,6 +154,8 @@ impl Code {
             Self::Unauthenticated => "unauthenticated",
             Self::WrongCredentials => "wrong-credentials",
             Self::RefreshRefused => "refresh-refused",
+            Self::CodeRefused => "code-refused",
+            Self::AccountAtRisk => "account-at-risk",
             Self::Forbidden => "forbidden",
             Self::UserNotFound => "user-not-found",
             Self::NameTaken => "name-taken",
@@ -189,8 +197,12 @@ impl Code {
             | Self::InvalidBody
             | Self::InvalidField
             | Self::InvalidIdempotencyKey => StatusCode::BAD_REQUEST,
-            Self::Unauthenticated | Self::WrongCredentials | Self::RefreshRefused => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::AddressDenied | Self::NotThroughSidecar => StatusCode::FORBIDDEN,
+            Self::Unauthenticated | Self::WrongCredentials | Self::RefreshRefused | Self::CodeRefused => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::Forbidden | Self::AccountAtRisk | Self::AddressDenied | Self::NotThroughSidecar => {
+                StatusCode::FORBIDDEN
+            }
             Self::RouteNotFound | Self::ProductNotFound | Self::UserNotFound | Self::UnknownFault => {
                 StatusCode::NOT_FOUND
             }
@@ -225,6 +237,8 @@ impl Code {
             Self::Unauthenticated => "A good token is needed",
             Self::WrongCredentials => "The name or the password is wrong",
             Self::RefreshRefused => "The refresh token is not good",
+            Self::CodeRefused => "The code is not good",
+            Self::AccountAtRisk => "The provider does not let this user in",
             Self::Forbidden => "This is not yours to do",
             Self::UserNotFound => "There is no such user",
             Self::NameTaken => "The name is taken",

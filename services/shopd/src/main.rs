@@ -33,6 +33,9 @@ enum Service {
     Inventory(Box<shop_inventory::Settings>),
     /// All services in one process, each on a port of its own, with everything they keep in one folder
     All(Box<all::Settings>),
+    /// A provider of mini-program logins, for trying and testing
+    #[command(name = "fakelogin")]
+    FakeLogin(Box<shop_user::mini_program::fake::Settings>),
     /// The front door: one address for all services, with tokens, limits and what is left out under load
     #[command(after_help = "Routing, limits, degradation and faults are described in services/README.md.")]
     Gateway(Box<shop_gateway::Settings>),
@@ -58,6 +61,7 @@ fn run(service: Service) -> anyhow::Result<()> {
             Service::Order(settings) => shop_order::run(&settings).await,
             Service::Inventory(settings) => shop_inventory::run(&settings).await,
             Service::All(settings) => all::run(&settings).await,
+            Service::FakeLogin(settings) => shop_user::mini_program::fake::run(&settings).await,
             Service::Gateway(settings) => shop_gateway::run(&settings).await,
         }
     });

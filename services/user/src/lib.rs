@@ -6,6 +6,7 @@
 pub mod attempts;
 pub mod domain;
 pub mod keys;
+pub mod mini_program;
 pub mod passwords;
 pub mod routes;
 pub mod store;

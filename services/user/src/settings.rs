@@ -30,6 +30,15 @@ pub struct Settings {
     /// Days after which another key signs
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(2..=365))]
     pub key_days: u32,
+    /// Where codes of mini-programs are shown (jscode2session), over http: to a provider outside through the sidecar, which speaks TLS
+    #[arg(long, value_name = "URL", env = "SHOP_MINI_PROGRAM_URL", requires = "mini_program_secret_file")]
+    pub mini_program_url: Option<String>,
+    /// The id of the app there
+    #[arg(long, env = "SHOP_MINI_PROGRAM_APP", default_value = "shop")]
+    pub mini_program_app: String,
+    /// The file with its secret
+    #[arg(long, value_name = "FILE")]
+    pub mini_program_secret_file: Option<PathBuf>,
     /// Password of the user `admin`, which is made with it if it is missing
     #[arg(long, env = "SHOP_ADMIN_PASSWORD", hide_env_values = true)]
     pub admin_password: Option<Secret>,

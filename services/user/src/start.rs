@@ -10,6 +10,7 @@ use shop_common::{Problem, RunError};
 use crate::attempts::Attempts;
 use crate::domain::{ACCESS_LIFE, Invalid, Name, Password, Role, Roles, id};
 use crate::keys::{KeyError, KeyRing, Source};
+use crate::mini_program::{BadSetting, Provider, TIMEOUT};
 use crate::passwords::{HashError, Passwords};
 use crate::routes::{App, Clock, routes};
 use crate::settings::Settings;
@@ -39,6 +40,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The mini-program's app.
+    #[error(transparent)]
+    MiniProgram(#[from] BadSetting),
     /// The admin's password is none.
     #[error("SHOP_ADMIN_PASSWORD cannot be used: {0}")]
     Admin(#[from] Invalid),
@@ -73,6 +77,7 @@ pub async fn app(settings: &Settings, clock: Clock) -> Result<App, StartError> {
         rules: Arc::new(Rules { issuer: settings.issuer.clone(), audience: settings.audience.clone() }),
         passwords: Passwords::new()?,
         attempts: Arc::new(Attempts::default()),
+        mini_program: provider(settings)?,
         store,
         clock,
     };
@@ -80,6 +85,14 @@ pub async fn app(settings: &Settings, clock: Clock) -> Result<App, StartError> {
         make_admin(&app, Password::choose(password.0.clone())?).await?;
     }
     Ok(app)
+}
+
+fn provider(settings: &Settings) -> Result<Option<Arc<Provider>>, StartError> {
+    let (Some(url), Some(path)) = (&settings.mini_program_url, &settings.mini_program_secret_file) else {
+        return Ok(None);
+    };
+    let secret = String::from_utf8_lossy(&read(path)?).trim().to_owned();
+    Ok(Some(Arc::new(Provider::new(url, &settings.mini_program_app, &secret, TIMEOUT)?)))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, StartError> {

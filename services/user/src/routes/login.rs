@@ -10,8 +10,9 @@ use shop_common::{Code, Problem, Strict};
 
 use super::users::Shown;
 use super::{App, invalid, random, store_failed};
-use crate::domain::{ACCESS_LIFE, Name, Password, REFRESH_LIFE, Session, User, fingerprint, id, key};
+use crate::domain::{ACCESS_LIFE, Name, Password, REFRESH_LIFE, Roles, Session, User, fingerprint, id, key};
 use crate::passwords::Checked;
+use crate::store::{Identity, NewUser};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +47,37 @@ pub(super) async fn login(State(app): State<App>, Strict(login): Strict<Login>) 
     if let (Checked::Outdated(new), Some(old)) = (checked, phc) {
         app.store.rehash(&user.id, &old, &new).await.map_err(store_failed)?;
     }
+    begin_session(&app, &user).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MiniProgram {
+    code: String,
+}
+
+/// By the code of a mini-program. Whoever comes for the first time becomes a customer without a password.
+pub(super) async fn mini_program(
+    State(app): State<App>,
+    Strict(login): Strict<MiniProgram>,
+) -> Result<Response, Problem> {
+    let provider = app.mini_program.as_ref().ok_or_else(|| {
+        Problem::new(Code::RouteNotFound, "logins from mini-programs are not set up: use a name and password")
+    })?;
+    let openid = provider.openid(&login.code).await?;
+    let now = app.now();
+    let new_id = id(now, &random()?);
+    let new = NewUser {
+        // Nobody can register it before: it is not known to anybody.
+        name: Name::parse(&format!("mp-{new_id}")).map_err(invalid)?,
+        id: new_id,
+        display_name: "Customer".to_owned(),
+        password: None,
+        roles: Roles::customer(),
+        created_at: now,
+    };
+    let identity = Identity { provider: "mini-program", app: provider.app().to_owned(), subject: openid };
+    let user = app.store.user_of(identity, new).await.map_err(store_failed)?;
     begin_session(&app, &user).await
 }
 

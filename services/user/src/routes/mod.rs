@@ -18,6 +18,7 @@ use shop_common::{Code, Problem, Routes};
 use crate::attempts::Attempts;
 use crate::domain::{ACCESS_LIFE, Invalid};
 use crate::keys::KeyRing;
+use crate::mini_program::Provider;
 use crate::passwords::Passwords;
 use crate::store::{Store, StoreError};
 
@@ -40,6 +41,8 @@ pub struct App {
     pub passwords: Passwords,
     /// Who tried to log in how often.
     pub attempts: Arc<Attempts>,
+    /// Whom codes of mini-programs are shown to, if it is set up.
+    pub mini_program: Option<Arc<Provider>>,
     /// The time.
     pub clock: Clock,
 }
@@ -66,6 +69,7 @@ pub fn routes(app: App) -> Routes {
     let web = Router::new()
         .route("/users", get(users::list).post(users::register))
         .route("/users/login", post(login::login))
+        .route("/users/login/mini-program", post(login::mini_program))
         .route("/users/logout", post(tokens::logout))
         .route("/users/token/refresh", post(tokens::refresh))
         .route("/users/{id}", get(users::show).patch(users::change).delete(users::remove))
@@ -77,7 +81,7 @@ pub fn routes(app: App) -> Routes {
 }
 
 /// So many random bytes.
-fn random<const N: usize>() -> Result<[u8; N], Problem> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Problem> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| Problem::new(Code::Internal, "the system has no randomness"))?;
     Ok(bytes)

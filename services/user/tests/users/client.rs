@@ -77,6 +77,11 @@ impl Shop {
         Self { router: routes(app.clone()).web, app, now }
     }
 
+    /// With routes for the app as it is now.
+    pub(crate) fn again(self) -> Self {
+        Self { router: routes(self.app.clone()).web, ..self }
+    }
+
     pub(crate) fn pass(&self, time: Duration) {
         self.now.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }

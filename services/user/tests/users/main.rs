@@ -5,5 +5,6 @@ mod accounts;
 mod client;
 mod keys;
 mod login;
+mod mini_program;
 mod secrets;
 mod sessions;

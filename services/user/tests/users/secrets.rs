@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, StatusCode};
 use serde_json::json;
+use shop_user::mini_program::Provider;
 use tracing::level_filters::LevelFilter;
 
 use crate::client::{PASSWORD, Shop, Tokens};
+use crate::mini_program::{Mini, SECRET};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -54,10 +56,25 @@ async fn secrets_stay_secret() {
     answers.push(shop.get("/tokens/revoked", "").await);
     assert_eq!(answers[0].status, StatusCode::CREATED);
 
+    let mini = Mini::open(SECRET, std::time::Duration::from_secs(30)).await;
+    for behaviour in ["good", "busy", "risk"] {
+        let code = mini.code("openid-1", behaviour).await;
+        answers.extend([mini.login(&code).await, mini.login(&code).await]);
+    }
+    let unreachable = Provider::new("http://127.0.0.1:1", "shop", SECRET, std::time::Duration::from_secs(30));
+    assert!(unreachable.unwrap().openid("a-code").await.is_err());
+
     let stored = shop.app.store.keys(0).await.unwrap();
     let phc = shop.app.store.password(&ada.user).await.unwrap().unwrap();
-    let mut secrets =
-        vec![PASSWORD, "s3cret", phc.as_str(), "$argon2", ada.refresh.as_str(), next.refresh.as_str()];
+    let mut secrets = vec![
+        PASSWORD,
+        "s3cret",
+        "session-key",
+        phc.as_str(),
+        "$argon2",
+        ada.refresh.as_str(),
+        next.refresh.as_str(),
+    ];
     secrets.extend([&ada.access, &next.access].map(|token| token.rsplit('.').next().unwrap()));
     secrets.extend(stored.iter().map(|key| key.pkcs8.as_str()));
     let said = String::from_utf8(log.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap();
