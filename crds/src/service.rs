@@ -82,7 +82,8 @@ pub struct ShopServiceSpec {
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
     /// What the container speaks: `http` is HTTP/1.1 (WebSocket too) with gRPC over HTTP/2 on the same port, `grpc` is always
-    /// HTTP/2 without TLS.
+    /// HTTP/2 without TLS, `tcp` is bytes of which nothing is known. Of tcp a release moves new connections, and those that are
+    /// open stay until they end or `release.drain.max` is over; a connection that is refused or reset counts as a failed request.
     #[serde(default)]
     pub protocol: Protocol,
     /// How many pods the active revision has. Fewer that come together with new inputs (an image, a setting) are those of the new
@@ -183,6 +184,8 @@ pub enum Protocol {
     Http,
     /// HTTP/2 without TLS.
     Grpc,
+    /// Bytes.
+    Tcp,
 }
 
 /// CPU and memory, as in a container.
@@ -267,7 +270,7 @@ pub struct UserService {
     #[serde(default = "http_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// Name of that port; empty: it has none.
+    /// Name of that port; empty: it has none. With `protocol: tcp` the default is `tcp`.
     #[serde(default = "http_name")]
     #[schemars(length(max = 15))]
     pub port_name: String,
@@ -319,7 +322,7 @@ pub struct Sidecar {
     /// Its CPU and memory; default requests 25m and 24Mi, memory limit 64Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// Connections that it takes at once; beyond it answers 503. Default: derived from its memory limit.
+    /// Connections that it takes at once; beyond it answers 503, with `protocol: tcp` by a reset. Default: derived from its memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: Option<i32>,

@@ -1,11 +1,14 @@
 //! The header of a request that another revision handed over: who it came from, under a MAC of the service's key.
 //!
 //! Without the MAC any client could claim to be somebody else and skip what the first sidecar has checked. The text is
-//! `v1;<key id>;<from revision>;<client address>;<MAC in base64>`, with `m1` of a copy that nobody waits for. Where the first
-//! sidecar has verified a token, what it says of the user follows the address, and the words are `v2` and `m2`; where the caller has
-//! shown a certificate, its SPIFFE id follows that, and they are `v3` and `m3`, with both `v4` and `m4`. The MAC is
+//! `v1;<key id>;<from revision>;<client address>;<MAC in base64>`, with `m1` of a copy that nobody waits for, and `c1` of a
+//! connection that is not HTTP, before whose bytes it stands. Where the first sidecar has verified a token, what it says of the
+//! user follows the address, and the words are `v2` and `m2`; where the caller has shown a certificate, its SPIFFE id follows
+//! that, and they are `v3` and `m3`, with both `v4` and `m4`. The MAC is
 //! HMAC-SHA256 and covers service and receiving revision too, so that a header taken from one revision is worth nothing at
 //! another.
+
+pub(crate) mod preface;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -114,6 +117,8 @@ pub enum Purpose {
     Answer,
     /// A copy: the user is answered elsewhere.
     Copy,
+    /// A whole connection, of which nothing is known but its bytes.
+    Connection,
 }
 
 impl Purpose {
@@ -121,6 +126,7 @@ impl Purpose {
         let words = match self {
             Self::Answer => ["v1", "v2", "v3", "v4"],
             Self::Copy => ["m1", "m2", "m3", "m4"],
+            Self::Connection => ["c1", "c2", "c3", "c4"],
         };
         let [none, user, caller, both] = words;
         match (told.user.is_some(), told.caller.is_some()) {
@@ -136,6 +142,7 @@ impl Purpose {
         let (purpose, number) = match word.split_at_checked(1)? {
             ("v", number) => (Self::Answer, number),
             ("m", number) => (Self::Copy, number),
+            ("c", number) => (Self::Connection, number),
             _ => return None,
         };
         match number {

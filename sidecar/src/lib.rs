@@ -19,6 +19,7 @@ pub mod inbound;
 pub mod limits;
 mod outbound;
 mod patience;
+mod relay;
 pub mod settings;
 mod sidecar;
 pub mod standalone;

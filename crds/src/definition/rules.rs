@@ -8,6 +8,7 @@ mod canary;
 mod dependency;
 mod limits;
 mod policy;
+mod tcp;
 mod telemetry;
 
 /// One rule of a definition.
@@ -60,6 +61,7 @@ pub fn rules() -> Vec<Rule> {
     ));
     rules.extend(analysis::rules());
     rules.extend(sidecar());
+    rules.extend(tcp::rules());
     rules
 }
 

@@ -63,6 +63,7 @@ pub fn contract_document(
             protocol: match document.protocol {
                 Protocol::Http => shop_contract::Protocol::Http,
                 Protocol::Grpc => shop_contract::Protocol::Grpc,
+                Protocol::Tcp => shop_contract::Protocol::Tcp,
             },
             readiness: Readiness {
                 path: document.readiness_path.clone(),
@@ -121,6 +122,7 @@ pub fn stored_document(
         protocol: match document.app.protocol {
             shop_contract::Protocol::Http => Protocol::Http,
             shop_contract::Protocol::Grpc => Protocol::Grpc,
+            shop_contract::Protocol::Tcp => Protocol::Tcp,
         },
         readiness_path: document.app.readiness.path.clone(),
         readiness_timeout_ms: document.app.readiness.timeout_ms,

@@ -8,7 +8,7 @@ use shop_contract::{files, ports};
 use shop_crds::{
     ShopServiceSpec,
     names::{self, ANNOTATION_COLOUR, ANNOTATION_RESTART, ANNOTATION_ROLE},
-    service::ServiceType,
+    service::{Protocol, ServiceType},
     status::Colour,
 };
 use shop_release::{
@@ -129,11 +129,15 @@ pub fn service(
         ServiceKind::Pods | ServiceKind::Preview => ("http", 80),
     };
     let target = adopted.map_or_else(|| json!(ports::INBOUND), |adopted| json!(adopted.target_port));
-    let port = if name.is_empty() {
-        json!({ "port": port, "protocol": "TCP", "targetPort": target })
-    } else {
-        json!({ "name": name, "port": port, "protocol": "TCP", "targetPort": target })
-    };
+    let mut port = json!({ "port": port, "protocol": "TCP", "targetPort": target });
+    // Others guess by the name what is spoken there, unless they are told.
+    let is_tcp = spec.protocol == Protocol::Tcp;
+    if !name.is_empty() {
+        port["name"] = if is_tcp && name == "http" { "tcp".into() } else { name.into() };
+    }
+    if is_tcp {
+        port["appProtocol"] = "tcp".into();
+    }
     let mut content = Map::new();
     let mut set = |field: &str, value: Value| drop(content.insert(field.to_owned(), value));
     set("type", "ClusterIP".into());

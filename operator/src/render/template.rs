@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use shop_contract::{env, paths, ports, url_variable};
 use shop_crds::{
     names::{self, APP_CONTAINER, SIDECAR_CONTAINER},
-    service::{Probe, Resources},
+    service::{Probe, Protocol, Resources},
 };
 use shop_release::Inputs;
 
@@ -107,6 +107,7 @@ fn entry<'a>(spec: &'a mut Value, list: &str, name: &str) -> Option<&'a mut Map<
 
 fn sidecar_container(owner: &Owner, revision: i64, inputs: Option<&Inputs>, sidecar: &SidecarImage) -> Value {
     let readiness = inputs.and_then(|inputs| inputs.probes.as_ref()?.readiness.as_ref());
+    let is_tcp = inputs.is_some_and(|inputs| inputs.protocol == Protocol::Tcp);
     json!({
         "name": SIDECAR_CONTAINER,
         "image": sidecar.image,
@@ -124,7 +125,7 @@ fn sidecar_container(owner: &Owner, revision: i64, inputs: Option<&Inputs>, side
             variable("SHOP_REVISION", &revision.to_string()),
         ],
         "ports": [
-            { "name": "http", "containerPort": ports::INBOUND, "protocol": "TCP" },
+            { "name": if is_tcp { "tcp" } else { "http" }, "containerPort": ports::INBOUND, "protocol": "TCP" },
             { "name": "admin", "containerPort": ports::ADMIN, "protocol": "TCP" },
         ],
         "resources": sidecar_resources(inputs.and_then(|inputs| inputs.sidecar_resources.as_ref())),

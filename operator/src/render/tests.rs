@@ -156,6 +156,22 @@ fn services_lead_to_the_sidecar() {
 }
 
 #[test]
+fn of_tcp_nobody_guesses_http() {
+    let mut spec = spec();
+    (spec.protocol, spec.probes) = (shop_crds::service::Protocol::Tcp, None);
+    for kind in [ServiceKind::Users, ServiceKind::Pods, ServiceKind::Preview] {
+        let port = service(&owner(), kind, 7, &spec, None).value["spec"]["ports"][0].take();
+        let expected =
+            json!({ "name": "tcp", "appProtocol": "tcp", "port": 80, "protocol": "TCP", "targetPort": 9440 });
+        assert_eq!(port, expected);
+    }
+    let users = spec.service.get_or_insert_default();
+    (users.port, users.port_name) = (5432, "postgres".into());
+    let port = service(&owner(), ServiceKind::Users, 7, &spec, None).value["spec"]["ports"][0].take();
+    assert_eq!((&port["name"], &port["port"]), (&json!("postgres"), &json!(5432)));
+}
+
+#[test]
 fn a_revision_is_read_back_as_it_was_written() {
     let facts = inputs().facts("order", 7);
     let rendered = revision(&owner(), 7, &facts, &template());

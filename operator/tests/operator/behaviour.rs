@@ -131,6 +131,30 @@ async fn a_new_image_takes_over_and_the_old_revision_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_speaks_its_own_protocol_is_released_like_any_other() {
+    let api = Api::new();
+    let operator = Operator::start(&api, "shopkeeper-0").await;
+    for (revision, image) in [(1, "ledger:1"), (2, "ledger:2")] {
+        let mut spec = spec(image);
+        spec["protocol"] = "tcp".into();
+        order(&api, spec);
+        api.until("the revision serves", |state| serves(state, revision)).await;
+    }
+    api.until("revision 1 is scaled to zero", |state| {
+        (state.get(DEPLOYMENTS, "order-r1")?["spec"]["replicas"] == 0).then_some(())
+    })
+    .await;
+    api.with(|state| {
+        let config = state.get("v1/configmaps", "order-r2-sidecar").unwrap();
+        let document: Value =
+            serde_json::from_str(config["data"]["document.json"].as_str().unwrap()).unwrap();
+        assert_eq!(document["app"]["protocol"], "tcp");
+        assert_eq!(state.get(SERVICES, "order").unwrap()["spec"]["ports"][0]["appProtocol"], "tcp");
+    });
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_image_never_gets_users() {
     let api = Api::new();
     let operator = Operator::start(&api, "shopkeeper-0").await;

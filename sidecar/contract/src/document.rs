@@ -166,6 +166,8 @@ pub enum Protocol {
     Http,
     /// HTTP/2 without TLS.
     Grpc,
+    /// Bytes, of which the sidecar knows nothing: limits by address, hand-off and drain go by connections.
+    Tcp,
 }
 
 /// Addresses of the revision that requests are handed to; pushed, never stored.

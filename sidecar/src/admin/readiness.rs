@@ -37,6 +37,8 @@ async fn is_ready(app: &App) -> Option<bool> {
             let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.ok()?;
             drive(connection, sender.send_request(request)).await?.status()
         }
+        // It takes connections, and knows no paths.
+        Protocol::Tcp => return Some(true),
     };
     // The body is not read: the connection ends here.
     Some((200..400).contains(&status.as_u16()))
@@ -44,7 +46,7 @@ async fn is_ready(app: &App) -> Option<bool> {
 
 fn target(app: &App, path: &str) -> String {
     match app.protocol {
-        Protocol::Http => path.to_owned(),
+        Protocol::Http | Protocol::Tcp => path.to_owned(),
         Protocol::Grpc => format!("http://localhost:{}{path}", app.port),
     }
 }

@@ -143,7 +143,7 @@ impl Flight {
     pub(super) fn taken_over(&mut self, purpose: Purpose) {
         let metrics = &self.proxy.telemetry.metrics;
         self.way = match purpose {
-            Purpose::Answer => {
+            Purpose::Answer | Purpose::Connection => {
                 metrics.taken_over.inc();
                 Way::TakenOver
             }
@@ -297,6 +297,7 @@ impl Drop for Flight {
             mirrored: self.way == Way::Copy,
             reason: self.reason,
             fault: self.fault.take(),
+            passed: None,
         });
         if !logged {
             metrics.log_dropped.inc();

@@ -14,7 +14,8 @@ use super::rewind::Rewind;
 use super::sender::Peer;
 use super::signal::Signal;
 use super::tunnel::Tunnel;
-use super::{Proxy, http1, http2, tunnel};
+use super::{Proxy, http1, http2, tcp, tunnel};
+use crate::config::Snapshot;
 use crate::drain::OpenConnection;
 use crate::tls::{self, Stream};
 
@@ -25,9 +26,19 @@ const FIRST_BYTE: Duration = Duration::from_mins(1);
 /// How long a preface may take from its first byte.
 const PREFACE_TIME: Duration = Duration::from_secs(10);
 
-/// Serves a connection to its end.
-pub(super) async fn serve(mut stream: TcpStream, peer: Peer, open: OpenConnection, proxy: Arc<Proxy>) {
+/// Serves a connection to its end. `bytes`: it is for a service whose protocol is tcp, by this document.
+pub(super) async fn serve(
+    mut stream: TcpStream,
+    peer: Peer,
+    open: OpenConnection,
+    bytes: Option<Arc<Snapshot>>,
+    proxy: Arc<Proxy>,
+) {
     let _ = stream.set_nodelay(true);
+    if let Some(snapshot) = bytes {
+        Box::pin(tcp::serve(stream, peer.address, snapshot, &proxy)).await;
+        return drop(open);
+    }
     let mut first = [0; PREFACE.len()];
     // Not kept as long as the connection: this is needed once.
     let told = Box::pin(tell_protocol(&mut stream, &mut first, &proxy)).await;

@@ -10,6 +10,7 @@ mod request;
 mod rewind;
 mod sender;
 mod signal;
+mod tcp;
 mod traced;
 mod tunnel;
 mod websocket;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use shop_contract::Protocol;
 use tokio::net::TcpListener;
 
 pub(crate) use answer::refusal;
@@ -76,12 +78,17 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
                 continue;
             }
         };
-        let limit = proxy.config.current().map_or(MAX_CONNECTIONS, |snapshot| {
+        let snapshot = proxy.config.current();
+        let limit = snapshot.as_ref().map_or(MAX_CONNECTIONS, |snapshot| {
             usize::try_from(snapshot.document.max_connections).unwrap_or(usize::MAX)
         });
+        let bytes = snapshot.filter(|snapshot| snapshot.document.app.protocol == Protocol::Tcp);
         if proxy.drain.connections() >= limit {
             proxy.telemetry.metrics.answered_by_itself(shop_contract::reasons::TOO_MANY_CONNECTIONS);
-            if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+            if bytes.is_some() {
+                // There is no other way to say it.
+                let _ = stream.set_zero_linger();
+            } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
                 tokio::spawn(async move {
                     connection::refuse(stream).await;
                     drop(permit);
@@ -90,6 +97,7 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
             continue;
         }
         let open = proxy.drain.open();
-        tokio::spawn(connection::serve(stream, sender::Peer::new(client.ip()), open, Arc::clone(&proxy)));
+        let peer = sender::Peer::new(client.ip());
+        tokio::spawn(connection::serve(stream, peer, open, bytes, Arc::clone(&proxy)));
     }
 }

@@ -27,9 +27,9 @@ const HANDOVER_NAME: HeaderName = HeaderName::from_static(HANDOVER);
 const MIRROR_NAME: HeaderName = HeaderName::from_static(MIRROR);
 
 /// How long a request that the other revision must answer waits for one of its addresses.
-const HAND_OFF_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const HAND_OFF_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two attempts at that.
-const HAND_OFF_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const HAND_OFF_PAUSE: Duration = Duration::from_millis(50);
 
 /// An answer on its way to the caller.
 pub(super) struct Answer {

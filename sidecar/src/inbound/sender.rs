@@ -92,8 +92,10 @@ fn handed_over(snapshot: &Snapshot, fields: &mut HeaderMap) -> Option<Handover> 
     let sent_to = |purpose| match purpose {
         Purpose::Answer => snapshot.hand_off.as_ref().map(|route| route.targets.to_revision),
         Purpose::Copy => snapshot.mirror.as_ref().map(|mirror| mirror.targets.to_revision),
+        Purpose::Connection => None,
     };
-    handover::open(&snapshot.keys, &snapshot.document.identity, sent_to, &header)
+    let opened = handover::open(&snapshot.keys, &snapshot.document.identity, sent_to, &header);
+    opened.filter(|opened| opened.purpose != Purpose::Connection)
 }
 
 /// Removes what anybody could have written.

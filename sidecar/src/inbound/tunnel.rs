@@ -10,10 +10,9 @@ use super::Proxy;
 use super::answer::Flight;
 use super::websocket::{Frames, SERVICE_RESTART};
 use crate::http1::Halves;
+use crate::relay::{self, Broken};
 use crate::upstream::Lease;
 
-/// Bytes that are passed on at once.
-const BUFFER: usize = 8 * 1024;
 /// How long one side may go on after the other has ended.
 const LINGER: Duration = Duration::from_secs(10);
 /// How long the client has to answer a close frame.
@@ -35,15 +34,17 @@ pub(super) struct Ends {
 
 /// Passes bytes on until the tunnel ends.
 pub(super) async fn run(
-    client_read: impl AsyncRead + Unpin,
+    mut client_read: impl AsyncRead + Unpin,
     client_write: impl AsyncWrite + Unpin,
     ends: Ends,
     proxy: &Arc<Proxy>,
 ) {
     let Ends { app, is_websocket, flight, lease } = ends;
     proxy.telemetry.metrics.upgraded.inc();
-    let (app_read, app_write) = open(*app);
-    let to_app = pass(client_read, app_write);
+    let (app_read, mut app_write) = open(*app);
+    let to_app = async {
+        let _ = relay::pass(&mut client_read, &mut app_write, |_| {}).await;
+    };
     let to_client = pass_frames(app_read, client_write, is_websocket, proxy);
     let both = async {
         let (mut to_app, mut to_client) = (std::pin::pin!(to_app), std::pin::pin!(to_client));
@@ -70,17 +71,6 @@ pub(super) fn open(halves: Halves) -> (impl AsyncRead + Unpin, impl AsyncWrite +
     (Cursor::new(first).chain(read), halves.writer.into_half())
 }
 
-async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
-    let mut buffer = vec![0; BUFFER];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if to.write_all(buffer.get(..length).unwrap_or_default()).await.is_err() || to.flush().await.is_err()
-        {
-            return;
-        }
-    }
-    let _ = to.shutdown().await;
-}
-
 /// Passes bytes of the app on. A WebSocket that the app leaves without a word, or that is still open at the deadline, is ended
 /// with a close frame, put between two frames.
 async fn pass_frames(
@@ -90,28 +80,31 @@ async fn pass_frames(
     proxy: &Proxy,
 ) {
     let mut frames = Frames::default();
-    let mut buffer = vec![0; BUFFER];
     let mut overdue = false;
     let mut deadline = std::pin::pin!(async {
         if is_websocket { proxy.drain.socket_deadline().await } else { proxy.drain.deadline().await }
     });
     while !(overdue && (frames.between_frames() || !is_websocket)) {
-        let length = tokio::select! {
-            read = app.read(&mut buffer) => match read {
-                Ok(length @ 1..) => length,
-                _ => break,
-            },
+        let follow = |bytes: &[u8]| {
+            if is_websocket {
+                frames.advance(bytes);
+            }
+        };
+        let piece = tokio::select! {
+            piece = relay::begin(&mut app, &mut client, follow) => piece,
             () = &mut deadline, if !overdue => {
                 overdue = true;
                 continue;
             }
         };
-        let bytes = buffer.get(..length).unwrap_or_default();
-        if is_websocket {
-            frames.advance(bytes);
-        }
-        if client.write_all(bytes).await.is_err() || client.flush().await.is_err() {
-            return;
+        match piece {
+            Ok(piece) if piece.length > 0 => {
+                if relay::finish(&mut client, piece).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) | Err(Broken::Reading) => break,
+            Err(Broken::Writing) => return,
         }
     }
     if is_websocket && frames.between_frames() && !frames.closed() {

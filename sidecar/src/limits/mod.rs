@@ -178,6 +178,17 @@ impl Limits {
         Ok(Admission { deadline: Deadline::of(request.headers(), asked, self.timeout), told })
     }
 
+    /// Whether it matters here which address a connection comes from.
+    pub fn looks_at_addresses(&self) -> bool {
+        self.rates.is_some()
+    }
+
+    /// Checks a connection that is not HTTP: only its address is known.
+    pub fn check_connection(&self, client: IpAddr, began: Duration) -> Result<(), Refusal> {
+        let asked = Asked { client, user: None, was_handed_over: false, spoken: Spoken::Tcp, began };
+        self.screen(&Request::new(Body::Empty), asked).map(|_| ())
+    }
+
     /// Waits for a place. `None`: places are not limited.
     pub async fn enter(
         &self,

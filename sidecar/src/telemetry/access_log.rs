@@ -106,6 +106,17 @@ pub struct Line {
     pub reason: Option<&'static str>,
     /// The FaultPolicy that had to do with it.
     pub fault: Option<Arc<str>>,
+    /// Of a connection that is not HTTP, how much was passed on: then it has neither method nor path.
+    pub passed: Option<Passed>,
+}
+
+/// Bytes of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// From the client.
+    pub received: u64,
+    /// To the client.
+    pub sent: u64,
 }
 
 #[derive(Serialize)]
@@ -118,8 +129,10 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     span_id: Option<String>,
     message: &'static str,
-    method: &'a str,
-    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
     status: u16,
@@ -141,6 +154,10 @@ struct Written<'a> {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_bytes: Option<u64>,
 }
 
 impl AccessLog {
@@ -218,9 +235,9 @@ fn written(line: &Line) -> Written<'_> {
         service: &line.service,
         trace_id: line.trace_id.map(|id| format!("{id:032x}")),
         span_id: line.span_id.map(|id| format!("{id:016x}")),
-        message: "request",
-        method: line.method.as_str(),
-        path: &line.path,
+        message: if line.passed.is_some() { "connection" } else { "request" },
+        method: line.passed.is_none().then(|| line.method.as_str()),
+        path: line.passed.is_none().then_some(&*line.path),
         route: line.route.as_deref(),
         status: line.status,
         duration_ms: (line.took.as_secs_f64() * 1e6).round() / 1e3,
@@ -235,6 +252,8 @@ fn written(line: &Line) -> Written<'_> {
         mirrored: line.mirrored,
         reason: line.reason,
         fault: line.fault.as_deref(),
+        received_bytes: line.passed.map(|passed| passed.received),
+        sent_bytes: line.passed.map(|passed| passed.sent),
     }
 }
 
@@ -264,7 +283,22 @@ mod tests {
             mirrored: false,
             reason: Some("app-unreachable"),
             fault: None,
+            passed: None,
         }
+    }
+
+    #[test]
+    fn a_connection_has_no_path() {
+        let passed = Some(Passed { received: 5, sent: 7 });
+        let line =
+            Line { passed, protocol: "tcp", trace_id: None, span_id: None, request_id: None, ..line("/") };
+        let text = serde_json::to_string(&written(&line)).expect("json");
+        let expected = concat!(
+            r#"{"timestamp":"1970-01-01T00:00:01.5Z","level":"WARN","service":"order","message":"connection","#,
+            r#""status":503,"duration_ms":1.234,"protocol":"tcp","client":"10.0.0.1","revision":7,"colour":"green","#,
+            r#""handed_over":false,"taken_over":true,"reason":"app-unreachable","received_bytes":5,"sent_bytes":7}"#,
+        );
+        assert_eq!(text, expected);
     }
 
     #[test]

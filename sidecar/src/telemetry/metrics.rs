@@ -16,6 +16,9 @@ use super::table::{self, Metric};
 /// Upper bounds of the duration's buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
+/// The same of connections, which may last for days.
+const CONNECTION_BUCKETS: [f64; 8] = [0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0];
+
 /// Classes of status, by its first digit.
 pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -30,10 +33,12 @@ pub enum Spoken {
     Grpc,
     /// A WebSocket or another upgrade.
     WebSocket,
+    /// Bytes, of a service whose protocol is tcp.
+    Tcp,
 }
 
 impl Spoken {
-    const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Grpc, Self::WebSocket];
+    const ALL: [Self; 5] = [Self::Http1, Self::Http2, Self::Grpc, Self::WebSocket, Self::Tcp];
 
     /// The word for it in labels and logs.
     pub fn as_str(self) -> &'static str {
@@ -42,6 +47,7 @@ impl Spoken {
             Self::Http2 => "http2",
             Self::Grpc => "grpc",
             Self::WebSocket => "websocket",
+            Self::Tcp => "tcp",
         }
     }
 }
@@ -183,6 +189,12 @@ pub struct Metrics {
     pub waiting: IntGauge,
     /// See [`table::QUEUE_WAIT`].
     pub queue_wait: Histogram,
+    /// See [`table::TCP_BYTES`]: those of clients.
+    pub tcp_received: IntCounter,
+    /// See [`table::TCP_BYTES`]: those of apps.
+    pub tcp_sent: IntCounter,
+    /// See [`table::TCP_DURATION`].
+    pub tcp_duration: Histogram,
     /// See [`table::GENERATION`].
     pub generation: IntGauge,
     /// See [`table::LOG_DROPPED`].
@@ -252,6 +264,7 @@ impl Metrics {
         let spans = counters(&registry, table::SPANS)?;
         let spans_dropped = counters(&registry, table::SPANS_DROPPED)?;
         let rate_limited = counters(&registry, table::RATE_LIMITED)?;
+        let tcp_bytes = counters(&registry, table::TCP_BYTES)?;
         Ok(Self {
             dependencies: Families::new(&registry)?,
             requests: counting(table::REQUESTS)?,
@@ -304,6 +317,14 @@ impl Metrics {
                 &registry,
                 Histogram::with_opts(
                     HistogramOpts::from(options(table::QUEUE_WAIT)).buckets(BUCKETS.to_vec()),
+                )?,
+            )?,
+            tcp_received: tcp_bytes.with_label_values(&["received"]),
+            tcp_sent: tcp_bytes.with_label_values(&["sent"]),
+            tcp_duration: register(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::from(options(table::TCP_DURATION)).buckets(CONNECTION_BUCKETS.to_vec()),
                 )?,
             )?,
             generation: gauge(&registry, table::GENERATION)?,

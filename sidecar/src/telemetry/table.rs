@@ -232,6 +232,20 @@ pub const QUEUE_WAIT: Metric = metric(
     &[],
     "Time in the queue for a place, of those that waited",
 );
+/// Bytes of connections whose protocol is tcp.
+pub const TCP_BYTES: Metric = metric(
+    "shop_sidecar_tcp_bytes_total",
+    Kind::Counter,
+    &["direction"],
+    "Bytes of connections of a tcp service: `received` from clients, and `sent` to them",
+);
+/// How long they last.
+pub const TCP_DURATION: Metric = metric(
+    "shop_sidecar_tcp_connection_duration_seconds",
+    Kind::Histogram,
+    &[],
+    "Time from the beginning of a connection of a tcp service to its end, of those served here",
+);
 /// The document in use.
 pub const GENERATION: Metric = metric(
     "shop_sidecar_config_generation",
@@ -343,7 +357,7 @@ pub const DEPENDENCY_OPEN: Metric = metric(
 );
 
 /// All of them, in the order of the documentation.
-pub const ALL: [Metric; 44] = [
+pub const ALL: [Metric; 46] = [
     REQUESTS,
     DURATION,
     ROUTE_REQUESTS,
@@ -372,6 +386,8 @@ pub const ALL: [Metric; 44] = [
     LIMITER_FORGOTTEN,
     WAITING,
     QUEUE_WAIT,
+    TCP_BYTES,
+    TCP_DURATION,
     GENERATION,
     CONFIG_REFUSED,
     FAULTS,

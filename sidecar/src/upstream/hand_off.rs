@@ -8,8 +8,9 @@ use prometheus::IntCounter;
 use shop_contract::HandOff;
 use shop_flow::balance;
 
-use super::{Answered, Failure, Outbound, Unanswered, Upstream, Wire};
+use super::{Answered, Failure, Opened, Outbound, Unanswered, Upstream, Wire};
 use crate::choice::Choice;
+use crate::handover::preface;
 use crate::outbound::names;
 use crate::outbound::resolver::Resolver;
 use crate::telemetry::Telemetry;
@@ -87,13 +88,7 @@ impl Targets {
         failures: Option<&IntCounter>,
     ) -> Result<Answered, Unanswered> {
         for _ in 0..TRIES.min(self.pushed.len()) {
-            let now = telemetry.clock.now();
-            let load = |index: usize| {
-                let idle = balance::Load { in_flight: 0, avoided: true };
-                self.pushed.get(index).map_or(idle, |target| target.load(now))
-            };
-            let picked = balance::pick(self.pushed.len(), rand::random(), load);
-            let Some(target) = picked.and_then(|index| self.pushed.get(index)) else { break };
+            let Some(target) = self.pick(telemetry.clock.now()) else { break };
             outbound = match attempt(target, outbound, wire, telemetry, failures).await? {
                 Attempt::Answered(answered) => return Ok(answered),
                 Attempt::Unsent(outbound) => *outbound,
@@ -106,6 +101,45 @@ impl Targets {
             };
         }
         Err(Unanswered { failure: Failure::Connect, unsent: Some(Box::new(outbound)) })
+    }
+
+    /// The less loaded of two pushed addresses.
+    fn pick(&self, now: Duration) -> Option<&Arc<Upstream>> {
+        let load = |index: usize| {
+            let idle = balance::Load { in_flight: 0, avoided: true };
+            self.pushed.get(index).map_or(idle, |target| target.load(now))
+        };
+        balance::pick(self.pushed.len(), rand::random(), load).and_then(|index| self.pushed.get(index))
+    }
+
+    /// Opens a connection for bytes at one of the same addresses, in the same order. `seal` is what is said there first; an
+    /// address counts when its sidecar has answered that its app has the connection.
+    pub async fn open(&self, seal: &[u8], telemetry: &Telemetry, failures: &IntCounter) -> Option<Opened> {
+        let attempt = async |target: &Arc<Upstream>| {
+            let opened = match target.open().await {
+                Some(opened) => preface::introduce(opened, seal).await,
+                None => None,
+            };
+            if opened.is_some() {
+                target.succeeded();
+            } else {
+                target.failed(telemetry.clock.now());
+                failures.inc();
+            }
+            opened
+        };
+        for _ in 0..TRIES.min(self.pushed.len()) {
+            let Some(target) = self.pick(telemetry.clock.now()) else { break };
+            if let Some(opened) = attempt(target).await {
+                return Some(opened);
+            }
+        }
+        for target in self.fallback.targets().await {
+            if let Some(opened) = attempt(&target).await {
+                return Some(opened);
+            }
+        }
+        None
     }
 }
 

@@ -113,9 +113,13 @@ impl Pool {
         idle.push_back((connection, now));
     }
 
+    /// A connection of which nothing is known yet.
+    pub(super) async fn open(&self) -> Option<Stream> {
+        self.dial.connect(self.address, self.connect_timeout, Wire::Http1).await
+    }
+
     async fn connect(&self) -> Option<Halves> {
-        let connecting = self.dial.connect(self.address, self.connect_timeout, Wire::Http1);
-        let (read, write) = connecting.await?.into_split();
+        let (read, write) = self.open().await?.into_split();
         Some(Halves { reader: Reader::new(read, &[]), writer: Writer::new(write) })
     }
 }

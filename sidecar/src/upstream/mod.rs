@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use http::Response;
 use shop_flow::balance::{Health, Load};
+use tokio::net::TcpStream;
 
 pub use exchange::Exchange;
 pub use outbound::{Body, Outbound, Replay, ReplayHandle};
@@ -79,6 +80,17 @@ pub struct Answered {
     pub lease: Lease,
     /// The connection, when it is no longer HTTP.
     pub(crate) upgraded: Option<Box<Halves>>,
+}
+
+/// A connection for bytes.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its socket.
+    pub stream: TcpStream,
+    /// What was read from it already.
+    pub first: Vec<u8>,
+    /// Kept until it has ended.
+    pub lease: Lease,
 }
 
 /// One address, its connections and how it did lately.
@@ -155,6 +167,14 @@ impl Upstream {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let lease = Lease { upstream: Arc::clone(self), stream: None };
         Answered { response, lease, upgraded: None }
+    }
+
+    /// Opens a connection for bytes, counted until the lease is dropped.
+    pub async fn open(self: &Arc<Self>) -> Option<Opened> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let lease = Lease { upstream: Arc::clone(self), stream: None };
+        let stream = self.http1.open().await?;
+        Some(Opened { stream, first: Vec::new(), lease })
     }
 
     /// For choosing among several.

@@ -15,6 +15,7 @@ mod pass;
 mod slow;
 mod strict;
 mod support;
+mod tcp;
 mod tls;
 mod told;
 mod traces;

@@ -49,6 +49,7 @@ fn what_is_shown_is_accepted() {
     for (file, kind) in [
         ("smallest.yaml", "ShopService"),
         ("full.yaml", "ShopService"),
+        ("tcp.yaml", "ShopService"),
         ("decision.yaml", "ReleaseDecision"),
         ("policy.yaml", "ShopPolicy"),
     ] {

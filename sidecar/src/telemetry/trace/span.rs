@@ -122,6 +122,7 @@ impl Span {
             Spoken::Http2 => all.push(otlp::text("network.protocol.version", "2")),
             Spoken::Grpc => all.push(otlp::text("rpc.system", "grpc")),
             Spoken::WebSocket => all.push(otlp::text("network.protocol.name", "websocket")),
+            Spoken::Tcp => all.push(otlp::text("network.transport", "tcp")),
         }
         if self.failed {
             let status = self.status.filter(|status| *status >= 500);

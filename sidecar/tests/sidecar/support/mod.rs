@@ -105,7 +105,7 @@ impl TestApp {
                 let stream = TokioIo::new(stream);
                 tokio::spawn(async move {
                     let _ = match protocol {
-                        Protocol::Http => {
+                        Protocol::Http | Protocol::Tcp => {
                             let server = hyper::server::conn::http1::Builder::new();
                             server.serve_connection(stream, service).with_upgrades().await
                         }
