@@ -4,13 +4,19 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 /// Bytes that are read at once, and so the most that waits for a side that reads slowly.
 const PIECE: usize = 16 * 1024;
+/// How long no byte may pass, about.
+pub(crate) const IDLE: Duration = Duration::from_hours(1);
+/// It is looked at so often in that time.
+const PARTS: u32 = 4;
 
 /// Which side of a relay broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +90,111 @@ pub(crate) async fn pass(
     }
 }
 
+/// What has passed between two connections.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// Bytes of the near side.
+    pub(crate) received: AtomicU64,
+    /// Bytes of the far side.
+    pub(crate) sent: AtomicU64,
+}
+
+impl Passed {
+    fn all(&self) -> u64 {
+        self.received.load(Ordering::Relaxed).wrapping_add(self.sent.load(Ordering::Relaxed))
+    }
+}
+
+/// Why two connections that were joined have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both sides have ended.
+    Done,
+    /// The near side broke.
+    Near,
+    /// The far side broke.
+    Far,
+    /// No byte has passed for an hour.
+    Idle,
+}
+
+/// A connection's two halves.
+type Sides<'a, R, W> = (&'a mut R, &'a mut W);
+
+/// Passes bytes both ways until both sides have ended, or one broke. Each may end before the other one does. `follow` sees how
+/// many bytes pass from each of the two.
+pub(crate) async fn both<R, W, S, T>(
+    (near_read, near_write): Sides<'_, R, W>,
+    (far_read, far_write): Sides<'_, S, T>,
+    passed: &Passed,
+    follow: (impl Fn(u64), impl Fn(u64)),
+) -> End
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+    S: AsyncRead + Unpin,
+    T: AsyncWrite + Unpin,
+{
+    let mut to_far = pin!(pass(near_read, far_write, |bytes| {
+        (follow.0)(bytes.len() as u64);
+        passed.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }));
+    let mut to_near = pin!(pass(far_read, near_write, |bytes| {
+        (follow.1)(bytes.len() as u64);
+        passed.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }));
+    let mut idle = pin!(idle(passed));
+    let (mut all_received, mut all_sent) = (false, false);
+    while !(all_received && all_sent) {
+        tokio::select! {
+            end = &mut to_far, if !all_received => match end {
+                // What the far side has still to say is passed on, whatever it does not listen to.
+                Ok(()) | Err(Broken::Writing) => all_received = true,
+                Err(Broken::Reading) => return End::Near,
+            },
+            end = &mut to_near, if !all_sent => match end {
+                Ok(()) => all_sent = true,
+                Err(Broken::Reading) => return End::Far,
+                Err(Broken::Writing) => return End::Near,
+            },
+            () = &mut idle => return End::Idle,
+        }
+    }
+    End::Done
+}
+
+/// Returns when no byte has passed for long.
+async fn idle(passed: &Passed) {
+    let (mut before, mut quiet) = (passed.all(), 0);
+    while quiet < PARTS {
+        tokio::time::sleep(IDLE / PARTS).await;
+        let now = passed.all();
+        quiet = if now == before { quiet + 1 } else { 0 };
+        before = now;
+    }
+}
+
+/// Reads to the end, for nobody: closing with unread bytes would break what was ended.
+pub(crate) async fn forget(from: &mut (impl AsyncRead + Unpin)) {
+    let mut space = [0; 1_024];
+    while matches!(from.read(&mut space).await, Ok(1..)) {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_hour_without_a_byte_is_idle() {
+        let passed = Passed::default();
+        let begun = tokio::time::Instant::now();
+        let talk = async {
+            tokio::time::sleep(Duration::from_mins(50)).await;
+            passed.sent.fetch_add(1, Ordering::Relaxed);
+        };
+        tokio::join!(idle(&passed), talk);
+        assert_eq!(begun.elapsed(), Duration::from_hours(2));
+    }
 
     #[tokio::test]
     async fn everything_arrives_in_order_however_slowly_it_is_taken() {

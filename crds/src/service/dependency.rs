@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Percent, Span};
 
-/// One service that the container calls through its sidecar. Name and `localPort` make a new revision, the rest changes live.
+/// One service that the container calls through its sidecar. Name, `localPort` and `protocol` make a new revision, the rest changes live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename_all = "camelCase")]
@@ -23,6 +23,11 @@ pub struct Dependency {
     /// browsers have; the container itself calls without TLS. Of ShopServices `auth.mtls` of theirs decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<bool>,
+    /// What is spoken to it: `http`, the default, or `tcp`, bytes, as to a database. Of tcp connections are balanced, tried again
+    /// at other pods until one takes them, counted by `circuitBreaker` and bounded by `bulkhead`; `localPort` must be written, and
+    /// `host` with its port. A change makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<DependencyProtocol>,
     /// Port on 127.0.0.1 for this dependency alone, for clients that know no HTTP proxy: gRPC, Java, Node. 9440 to 9442 are the
     /// sidecar's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +62,16 @@ pub struct Dependency {
     /// What a GET is answered when there is no answer, or one with status 502 to 504.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
+}
+
+/// What is spoken to a dependency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DependencyProtocol {
+    /// HTTP/1.1, and HTTP/2 without TLS.
+    Http,
+    /// Bytes.
+    Tcp,
 }
 
 /// Which pod gets a request.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use shop_crds::{
     Percent, ShopServiceSpec,
-    service::dependency::{Balance, CircuitBreaker, Dependency, Fallback, FixedAnswer, LastGood, defaults},
+    service::dependency::{
+        Balance, CircuitBreaker, Dependency, DependencyProtocol, Fallback, FixedAnswer, LastGood, defaults,
+    },
 };
 
 /// The part of a dependency that makes a revision: the container is told of it.
@@ -15,6 +17,9 @@ pub struct Called {
     /// `localPort`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_port: Option<i32>,
+    /// `protocol`, if it is not HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<DependencyProtocol>,
     /// `host`: kept with a revision, but makes none.
     #[serde(skip)]
     pub(crate) host: Option<String>,
@@ -29,6 +34,9 @@ pub struct KeptDependency {
     /// `localPort`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_port: Option<i32>,
+    /// `protocol`, if it is not HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<DependencyProtocol>,
     /// `host` when the revision was cut, for when the live spec does not name the dependency any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -39,6 +47,7 @@ pub(crate) fn called(spec: &ShopServiceSpec) -> Vec<Called> {
     let called = |one: &Dependency| Called {
         name: one.name.clone(),
         local_port: one.local_port,
+        protocol: one.protocol.filter(|protocol| *protocol != DependencyProtocol::Http),
         host: one.host.clone(),
     };
     let mut all: Vec<Called> = spec.depends_on.iter().map(called).collect();
@@ -52,6 +61,7 @@ pub(crate) fn kept(called: &[Called]) -> Vec<KeptDependency> {
     let kept = |one: &Called| KeptDependency {
         name: one.name.clone(),
         local_port: one.local_port,
+        protocol: one.protocol.filter(|protocol| *protocol != DependencyProtocol::Http),
         host: one.host.clone(),
     };
     called.iter().map(kept).collect()
@@ -62,7 +72,7 @@ pub(crate) fn of_revision(kept: &[KeptDependency], spec: &ShopServiceSpec) -> Ve
     let of = |kept: &KeptDependency| {
         let live = spec.depends_on.iter().find(|one| one.name == kept.name);
         let rules = live.cloned().unwrap_or_else(|| bare(&kept.name, kept.host.clone()));
-        whole(Dependency { local_port: kept.local_port, ..rules })
+        whole(Dependency { local_port: kept.local_port, protocol: kept.protocol, ..rules })
     };
     kept.iter().map(of).collect()
 }
@@ -72,6 +82,7 @@ fn bare(name: &str, host: Option<String>) -> Dependency {
         name: name.to_owned(),
         host,
         tls: None,
+        protocol: None,
         local_port: None,
         timeout: None,
         try_timeout: None,
@@ -121,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn only_names_and_ports_make_a_revision() {
+    fn only_names_ports_and_protocols_make_a_revision() {
         let hash = |depends_on: serde_json::Value| {
             crate::Inputs::resolve(&spec(&depends_on), &crate::Observed::default()).unwrap().hash()
         };
         let plain = hash(serde_json::json!([{"name": "fakepay"}, {"name": "inventory", "localPort": 7001}]));
         let same = hash(serde_json::json!([
-            {"name": "inventory", "localPort": 7001, "timeout": "1s", "retries": 0, "balance": "random", "bulkhead": {"maxInFlight": 1}},
+            {"name": "inventory", "localPort": 7001, "protocol": "http", "timeout": "1s", "retries": 0, "balance": "random", "bulkhead": {"maxInFlight": 1}},
             {"name": "fakepay", "host": "pay.example.com", "circuitBreaker": {}, "fallback": {"answer": {"body": ""}}},
         ]));
         assert_eq!(plain, same);
@@ -135,6 +146,7 @@ mod tests {
             serde_json::json!([]),
             serde_json::json!([{"name": "fakepay"}]),
             serde_json::json!([{"name": "fakepay"}, {"name": "inventory", "localPort": 7002}]),
+            serde_json::json!([{"name": "fakepay"}, {"name": "inventory", "localPort": 7001, "protocol": "tcp"}]),
         ] {
             assert_ne!(plain, hash(other));
         }

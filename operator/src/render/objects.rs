@@ -129,21 +129,26 @@ pub fn service(
         ServiceKind::Pods | ServiceKind::Preview => ("http", 80),
     };
     let target = adopted.map_or_else(|| json!(ports::INBOUND), |adopted| json!(adopted.target_port));
-    let mut port = json!({ "port": port, "protocol": "TCP", "targetPort": target });
+    let mut users_port = Map::from_iter([
+        ("port".to_owned(), json!(port)),
+        ("protocol".to_owned(), "TCP".into()),
+        ("targetPort".to_owned(), target),
+    ]);
     // Others guess by the name what is spoken there, unless they are told.
     let is_tcp = spec.protocol == Protocol::Tcp;
     if !name.is_empty() {
-        port["name"] = if is_tcp && name == "http" { "tcp".into() } else { name.into() };
+        let name = if is_tcp && name == "http" { "tcp" } else { name };
+        users_port.insert("name".to_owned(), name.into());
     }
     if is_tcp {
-        port["appProtocol"] = "tcp".into();
+        users_port.insert("appProtocol".to_owned(), "tcp".into());
     }
     let mut content = Map::new();
     let mut set = |field: &str, value: Value| drop(content.insert(field.to_owned(), value));
     set("type", "ClusterIP".into());
     set("selector", adopted.map_or_else(|| owner.selector(selects), |adopted| json!(adopted.selector)));
     set("publishNotReadyAddresses", false.into());
-    set("ports", json!([port]));
+    set("ports", json!([users_port]));
     let mut annotations = Map::new();
     match kind {
         ServiceKind::Users => {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use shop_contract::{env, paths, ports, url_variable};
 use shop_crds::{
     names::{self, APP_CONTAINER, SIDECAR_CONTAINER},
-    service::{Probe, Protocol, Resources},
+    service::{Probe, Protocol, Resources, dependency::DependencyProtocol},
 };
 use shop_release::Inputs;
 
@@ -227,6 +227,9 @@ fn called(inputs: &Inputs) -> impl Iterator<Item = (String, String)> {
     let proxies = ours.flat_map(|(pair, value)| pair.map(|name| (name.to_owned(), value.clone())));
     let urls = inputs.depends_on.iter().map(|called| {
         let url = match called.local_port {
+            Some(port) if called.protocol == Some(DependencyProtocol::Tcp) => {
+                format!("tcp://127.0.0.1:{port}")
+            }
             Some(port) => format!("http://127.0.0.1:{port}"),
             None => format!("http://{}", called.name),
         };

@@ -253,6 +253,10 @@ fn a_document_is_read_back_as_it_was_planned() {
                 "name": "fakepay", "host": "pay.example.com:8443", "tls": true, "timeout": "15s", "retries": 2,
                 "fallback": {"lastGood": {"paths": ["/"], "maxAge": "5m"}},
             },
+            {
+                "name": "ledger", "host": "postgres.example.com:5432", "protocol": "tcp", "localPort": 7003,
+                "timeout": "15s", "retries": 2,
+            },
         ]))
         .unwrap(),
         telemetry: shop_release::Telemetry {
@@ -299,9 +303,10 @@ fn the_container_is_told_where_it_calls_what_it_depends_on() {
         let mut spec = spec();
         spec.env = serde_json::from_value(given).unwrap();
         (spec.config, spec.env_from) = (Vec::new(), Vec::new());
-        spec.depends_on = serde_json::from_value(
-            json!([{"name": "support-chat"}, {"name": "inventory", "localPort": 7001}]),
-        )
+        spec.depends_on = serde_json::from_value(json!([
+            {"name": "support-chat"}, {"name": "inventory", "localPort": 7001},
+            {"name": "ledger", "localPort": 7003, "protocol": "tcp"},
+        ]))
         .unwrap();
         let inputs = Inputs::resolve(&spec, &Observed::default()).unwrap();
         let image = SidecarImage { image: "sidecar:1".into(), pull_policy: "IfNotPresent".into() };
@@ -320,6 +325,7 @@ fn the_container_is_told_where_it_calls_what_it_depends_on() {
     }
     assert_eq!(plain("no_proxy").as_deref(), Some("localhost,127.0.0.1,::1"));
     assert_eq!(plain("SHOP_INVENTORY_URL").as_deref(), Some("http://127.0.0.1:7001"));
+    assert_eq!(plain("SHOP_LEDGER_URL").as_deref(), Some("tcp://127.0.0.1:7003"));
     assert_eq!(plain("SHOP_SUPPORT_CHAT_URL").as_deref(), Some("http://support-chat"));
     let own = env(json!([
         {"name": "http_proxy", "value": "http://mine"}, {"name": "SHOP_INVENTORY_URL", "value": "http://other"},

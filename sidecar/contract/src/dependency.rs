@@ -28,6 +28,9 @@ pub struct Dependency {
     /// How it is spoken to; absent: plainly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<DependencyTls>,
+    /// What is spoken to it.
+    #[serde(default, skip_serializing_if = "is_http")]
+    pub protocol: DependencyProtocol,
     /// Opened on 127.0.0.1 for this dependency alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_port: Option<u16>,
@@ -52,6 +55,23 @@ pub struct Dependency {
     /// What a GET is answered when there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
+}
+
+/// What is spoken to a dependency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DependencyProtocol {
+    /// HTTP/1.1, and HTTP/2 without TLS.
+    #[default]
+    Http,
+    /// Bytes; its port on 127.0.0.1 is the only way to it.
+    Tcp,
+}
+
+// As serde wants it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_http(protocol: &DependencyProtocol) -> bool {
+    *protocol == DependencyProtocol::Http
 }
 
 /// TLS to a dependency.
@@ -144,6 +164,7 @@ impl Dependency {
             name: name.into(),
             host: None,
             tls: None,
+            protocol: DependencyProtocol::default(),
             local_port: None,
             timeout_ms: 15_000,
             try_timeout_ms: None,
@@ -163,6 +184,9 @@ impl Dependency {
         }
         if let Some(host) = &self.host {
             text("dependsOn.host", host)?;
+        }
+        if self.protocol == DependencyProtocol::Tcp && self.local_port.is_none() {
+            return Err(InvalidDocument::WithoutPort(self.name.clone()));
         }
         match &self.tls {
             Some(DependencyTls::Sidecar(id)) => spiffe_id("dependsOn.tls.sidecar", id)?,

@@ -263,6 +263,9 @@ pub enum InvalidDocument {
     /// Two dependencies with one name or port.
     #[error("dependsOn has the name or the localPort of {0:?} twice, or the localPort is the app's")]
     Twice(String),
+    /// Bytes that do not say where they want to go.
+    #[error("dependsOn {0:?} is spoken to as bytes, which only a localPort leads to: write one")]
+    WithoutPort(String),
     /// A value that no request can have.
     #[error("{0} must be 1 to 253 visible ASCII characters, of a cookie without \" , ; \\")]
     Value(&'static str),

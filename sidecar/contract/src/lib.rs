@@ -20,8 +20,8 @@ pub use auth::{
     RESERVED_HEADERS, RESERVED_PREFIXES, USER_HEADER,
 };
 pub use dependency::{
-    Balance, CircuitBreaker, Dependency, DependencyTls, Fallback, MAX_ANSWER, MAX_DEPENDENCIES, MAX_PATHS,
-    MAX_RETRIES, url_variable,
+    Balance, CircuitBreaker, Dependency, DependencyProtocol, DependencyTls, Fallback, MAX_ANSWER,
+    MAX_DEPENDENCIES, MAX_PATHS, MAX_RETRIES, url_variable,
 };
 pub use document::{
     App, Colour, Document, Endpoints, HandoverKeys, Identity, InvalidDocument, MAX_TRUSTED_HOPS, Protocol,

@@ -250,7 +250,8 @@ fn quantiles_are_interpolated() {
 #[test]
 fn dependencies_are_checked() {
     type Change = fn(&mut Dependency);
-    let cases: [(Change, &str); 8] = [
+    let cases: [(Change, &str); 9] = [
+        (|one| one.protocol = DependencyProtocol::Tcp, "\"inventory\" is spoken to as bytes"),
         (|one| one.name = "In".into(), "dependsOn.name must be 1 to 63 lower-case"),
         (|one| one.timeout_ms = 0, "dependsOn.timeoutMs must be 1 to 3600000"),
         (|one| one.retries = 11, "dependsOn.retries must be at most 10"),

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a sidecar says first on a connection that it hands to `to_revision`.
 pub(crate) fn seal(keys: &MacKeys, identity: &Identity, to_revision: i64, client: IpAddr) -> Vec<u8> {
-    let behalf = Behalf { client, user: None };
+    let behalf = Behalf { client, user: None, caller: None };
     let text = super::seal(keys, identity, to_revision, behalf, Purpose::Connection);
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     [MARK, &length.to_be_bytes()[..], text.as_bytes()].concat()
@@ -42,6 +42,7 @@ pub(crate) fn seal(keys: &MacKeys, identity: &Identity, to_revision: i64, client
 pub(crate) async fn introduce(mut opened: Opened, seal: &[u8]) -> Option<Opened> {
     let said = async {
         opened.stream.write_all(seal).await.ok()?;
+        opened.stream.flush().await.ok()?;
         let mut first = Vec::with_capacity(LONGEST);
         while first.len() < TAKEN.len() && TAKEN.starts_with(&first) {
             opened.stream.read_buf(&mut first).await.ok().filter(|read| *read > 0)?;
@@ -215,7 +216,7 @@ mod tests {
         let elsewhere = seal(&keys(), &identity(7), 9, [10, 0, 0, 1].into());
         assert!(received(&[&elsewhere]).await.0.is_err());
         // A header of a request is none of a connection: its purpose is under the MAC.
-        let behalf = Behalf { client: [10, 0, 0, 1].into(), user: None };
+        let behalf = Behalf { client: [10, 0, 0, 1].into(), user: None, caller: None };
         let header = super::super::seal(&keys(), &identity(7), 8, behalf, Purpose::Answer);
         let text = header.to_str().expect("text").replace("v1;", "c1;");
         let length = u16::try_from(text.len()).expect("short").to_be_bytes();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use shop_contract::{headers::REASON, reasons::TOO_MANY_CONNECTIONS};
+use shop_contract::{MtlsMode, headers::REASON, reasons::TOO_MANY_CONNECTIONS};
 use shop_flow::drain::IDLE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -36,7 +36,7 @@ pub(super) async fn serve(
 ) {
     let _ = stream.set_nodelay(true);
     if let Some(snapshot) = bytes {
-        Box::pin(tcp::serve(stream, peer.address, snapshot, &proxy)).await;
+        Box::pin(serve_bytes(stream, peer, snapshot, &proxy)).await;
         return drop(open);
     }
     let mut first = [0; PREFACE.len()];
@@ -57,6 +57,27 @@ pub(super) async fn serve(
         }
     }
     drop(open);
+}
+
+/// Serves a connection of a service whose protocol is tcp. By its document TLS is between sidecars, or an affair of the app.
+async fn serve_bytes(stream: TcpStream, mut peer: Peer, snapshot: Arc<Snapshot>, proxy: &Arc<Proxy>) {
+    let mtls = snapshot.document.auth.as_ref().and_then(|auth| auth.mtls.as_ref());
+    let mode = mtls.map_or(MtlsMode::Off, |mtls| mtls.mode);
+    let identity = proxy.config.identity().filter(|_| mode != MtlsMode::Off);
+    let Some(identity) = identity else { return tcp::serve(stream.into(), peer, snapshot, proxy).await };
+    let mut first = [0];
+    // Of a client whose server speaks first nothing comes.
+    let silence = if mode == MtlsMode::Strict { FIRST_BYTE } else { tcp::SEAL };
+    let peeked = tokio::time::timeout(silence, stream.peek(&mut first)).await;
+    if !matches!(peeked, Ok(Ok(1))) || first != [tls::FIRST_BYTE] {
+        return tcp::serve(stream.into(), peer, snapshot, proxy).await;
+    }
+    let secured = Box::pin(proxy.handshakes.accept(stream, &[], &identity)).await;
+    proxy.telemetry.metrics.handshake(secured.as_ref().map(|secured| secured.is_resumed));
+    if let Some(secured) = secured {
+        peer.caller = Some(secured.caller);
+        tcp::serve(secured.stream, peer, snapshot, proxy).await;
+    }
 }
 
 /// Makes the handshake, and serves what was agreed on.

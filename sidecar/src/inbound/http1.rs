@@ -21,6 +21,7 @@ use super::sender::Peer;
 use super::signal::Signal;
 use super::tunnel::{Ends, Tunnel};
 use super::{IDLE_CONNECTION, Proxy, request};
+use crate::clock::Clock;
 use crate::http1::{
     Encoder, Halves, Incoming, Interim, Reader, RequestHead, SharedReader, Writer, put_answer_head,
     request_head,
@@ -39,6 +40,9 @@ const AHEAD: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that are thrown away meanwhile.
 const MOST_LINGERED: usize = 1024 * 1024;
+/// A client that ends its side so soon after its request has said all that it has to say, and waits for the answer. Later it has
+/// given up: nothing on the wire tells the two apart.
+const HALF_CLOSED: Duration = Duration::from_millis(100);
 /// Bytes of a body that nobody wanted which are thrown away to use the connection on.
 const MOST_SKIPPED: usize = 64 * 1024;
 
@@ -196,15 +200,17 @@ impl Connection {
         let takes_trailers = super::headers::takes_trailers(request.headers());
         let body = self.reader.begin_body(framing, expects_continue);
         let body = if framing == Framing::Empty { Incoming::Empty } else { Incoming::Caller(body) };
+        let mut presence = Presence::new(self.proxy.telemetry.clock);
         let answered = {
             let request = request.map(|()| body);
             // HTTP/1.0 knows none.
             let interim = (!is_http10).then(|| self.interim.clone());
             let answer = request::answer(Arc::clone(&self.proxy), self.peer.clone(), request, interim);
             let mut answer = Box::pin(answer);
+            let presence = &mut presence;
             poll_fn(|context| match answer.as_mut().poll(context) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                Poll::Pending if has_gone(&self.reader, context) => Poll::Ready(None),
+                Poll::Pending if presence.has_gone(&self.reader, context) => Poll::Ready(None),
                 Poll::Pending => {
                     self.tell_interim(context);
                     Poll::Pending
@@ -229,7 +235,7 @@ impl Connection {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
         }
         put_answer_head(&response, self.writer.begin());
-        if !self.write(response.into_body(), encoder).await {
+        if !self.write(response.into_body(), encoder, presence).await {
             return Next::Broken;
         }
         if stays && self.skip_body().await { Next::Request } else { Next::Close }
@@ -252,13 +258,13 @@ impl Connection {
     }
 
     /// Writes an answer's body; says whether all of it was written.
-    async fn write(&mut self, body: AnswerBody, mut encoder: Encoder) -> bool {
+    async fn write(&mut self, body: AnswerBody, mut encoder: Encoder, mut presence: Presence) -> bool {
         let mut body = (!body.is_end_stream()).then_some(body);
         let (reader, writer) = (&self.reader, &mut self.writer);
         let (mut patience, mut written) = (Patience::new(&pace::ANSWER), writer.written);
         poll_fn(|context| match writer.poll_pump(context, &mut body, &mut encoder) {
             Poll::Ready(written) => Poll::Ready(written.is_ok()),
-            Poll::Pending if has_gone(reader, context) => Poll::Ready(false),
+            Poll::Pending if presence.has_gone(reader, context) => Poll::Ready(false),
             Poll::Pending => {
                 patience.moved(writer.written - written);
                 written = writer.written;
@@ -300,7 +306,8 @@ impl Connection {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         let encoder = frame(&mut response, false, false, false);
         put_answer_head(&response, self.writer.begin());
-        if self.write(response.into_body(), encoder).await {
+        let presence = Presence::new(self.proxy.telemetry.clock);
+        if self.write(response.into_body(), encoder, presence).await {
             self.linger(true).await;
         }
     }
@@ -357,20 +364,36 @@ fn poll_fill(reader: &SharedReader, context: &mut Context<'_>) -> Poll<usize> {
     }
 }
 
-/// Whether the client has gone, as far as can be told: whoever reads its body finds out by itself.
-fn has_gone(reader: &SharedReader, context: &mut Context<'_>) -> bool {
-    reader
-        .with(|reader| {
-            while reader.body_is_done() && reader.buffered() < AHEAD {
+/// What a client does while it waits for its answer.
+struct Presence {
+    clock: Clock,
+    /// When its request was complete.
+    said: Option<Duration>,
+    /// It has ended its side right after that.
+    half_closed: bool,
+}
+
+impl Presence {
+    fn new(clock: Clock) -> Self {
+        Self { clock, said: None, half_closed: false }
+    }
+
+    /// Whether the client has gone, as far as can be told: whoever reads its body finds out by itself.
+    fn has_gone(&mut self, reader: &SharedReader, context: &mut Context<'_>) -> bool {
+        let gone = |reader: &mut Reader| {
+            while reader.body_is_done() && reader.buffered() < AHEAD && !self.half_closed {
+                let said = *self.said.get_or_insert_with(|| self.clock.now());
                 match reader.poll_fill(context) {
                     Poll::Pending => return false,
                     Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Ok(0)) if self.clock.now() < said + HALF_CLOSED => self.half_closed = true,
                     Poll::Ready(_) => return true,
                 }
             }
             false
-        })
-        .unwrap_or(false)
+        };
+        reader.with(gone).unwrap_or(false)
+    }
 }
 
 fn says_close<B>(response: &Response<B>) -> bool {

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-use super::{Door, request};
+use super::{Door, bytes, request};
 
 /// As many bytes tell HTTP/2 (`PRI * HTTP/2.0`) from any method of HTTP/1.
 const TELLING: usize = 3;
@@ -30,6 +30,14 @@ const PING: Duration = Duration::from_mins(1);
 /// Serves a connection to its end; one to `port` is for one dependency.
 pub(super) async fn serve(mut stream: TcpStream, port: Option<u16>, door: Arc<Door>) {
     let _ = stream.set_nodelay(true);
+    let snapshot = port.and_then(|_| door.config.current());
+    let dependencies = snapshot.as_ref().and_then(|snapshot| snapshot.dependencies.as_ref());
+    let called = port.and_then(|port| dependencies?.at_port(port)).filter(|called| called.is_bytes());
+    if let Some(called) = called.map(Arc::clone) {
+        drop(snapshot);
+        return Box::pin(bytes::serve(stream, &called, &door)).await;
+    }
+    drop(snapshot);
     let mut first = [0; TELLING];
     if stream.read_exact(&mut first).await.is_err() {
         return;

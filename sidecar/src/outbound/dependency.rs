@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shop_contract::{DependencyCalls, DependencyTls, Document, ports};
+use shop_contract::{DependencyCalls, DependencyProtocol, DependencyTls, Document, ports};
 use shop_flow::breaker::{Breaker, Rules};
 use shop_flow::retry::Budget;
 
@@ -95,7 +95,7 @@ impl Dependencies {
 
     /// The one that a host names.
     pub(super) fn named(&self, host: &str) -> Option<&Arc<Dependency>> {
-        self.all.iter().find(|one| names::names(&one.rules, &self.namespace, host))
+        self.all.iter().find(|one| !one.is_bytes() && names::names(&one.rules, &self.namespace, host))
     }
 
     /// The one with this port.
@@ -127,6 +127,11 @@ impl Dependency {
     /// Whether it is another ShopService: its sidecar answers, and understands ours.
     pub(super) fn is_of_shop(&self) -> bool {
         self.rules.host.is_none()
+    }
+
+    /// Whether it is spoken to as bytes.
+    pub(super) fn is_bytes(&self) -> bool {
+        self.rules.protocol == DependencyProtocol::Tcp
     }
 
     /// Takes a place among the requests under way; `None` if there is none.

@@ -2,10 +2,11 @@
 //! dependency that asks for one, all on 127.0.0.1.
 //!
 //! A call's way: [`connection`] -> [`request`] (which dependency, what it inherits) -> [`call`] (its tries, each at one of
-//! [`endpoints`]) -> [`answer`]. Hosts that are no dependency go [`through`]. Nothing here ends in the drain: the app may call
+//! [`endpoints`]) -> [`answer`]. What is spoken to as [`bytes`] has a port of its own. Hosts that are no dependency go [`through`]. Nothing here ends in the drain: the app may call
 //! until it has exited.
 
 mod answer;
+mod bytes;
 mod call;
 mod connection;
 pub(crate) mod context;

@@ -83,7 +83,10 @@ impl Handshakes {
         let mut fed = Ok(0);
         let accepting = acceptor.accept_with(stream, |session| {
             session.set_buffer_limit(Some(BUFFERED));
-            fed = session.read_tls(&mut io::Cursor::new(first));
+            // Reading nothing would be its end.
+            if !first.is_empty() {
+                fed = session.read_tls(&mut io::Cursor::new(first));
+            }
         });
         fed.ok().filter(|fed| *fed == first.len())?;
         let (place, given_up) = self.enter();

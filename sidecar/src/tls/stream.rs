@@ -139,6 +139,14 @@ impl ReadHalf {
         }
     }
 
+    /// Returns when there is something to read, as far as that can be told without reading it.
+    pub(crate) async fn has_said(&mut self) {
+        match self {
+            Self::Plain(half) => drop(half.peek(&mut [0]).await),
+            Self::Tls(_) => std::future::pending().await,
+        }
+    }
+
     /// Whether the connection is open, and nothing came that nobody asked for.
     pub(crate) fn is_silent(&self) -> bool {
         match self {
@@ -182,6 +190,18 @@ pub(crate) enum WriteHalf {
 }
 
 impl WriteHalf {
+    /// Breaks the connection: its end would say that all has been said.
+    pub(crate) fn reset(self) {
+        match self {
+            Self::Plain(half) => {
+                let _ = half.as_ref().set_zero_linger();
+                // Dropped, it would end in order first.
+                half.forget();
+            }
+            Self::Tls(shared) => drop(shared.lock().get_ref().0.set_zero_linger()),
+        }
+    }
+
     /// Whether what was written may still be here, and leaves when it is flushed.
     pub(crate) fn keeps_some(&self) -> bool {
         matches!(self, Self::Tls(_))

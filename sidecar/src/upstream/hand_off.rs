@@ -114,7 +114,12 @@ impl Targets {
 
     /// Opens a connection for bytes at one of the same addresses, in the same order. `seal` is what is said there first; an
     /// address counts when its sidecar has answered that its app has the connection.
-    pub async fn open(&self, seal: &[u8], telemetry: &Telemetry, failures: &IntCounter) -> Option<Opened> {
+    pub(crate) async fn open(
+        &self,
+        seal: &[u8],
+        telemetry: &Telemetry,
+        failures: &IntCounter,
+    ) -> Option<Opened> {
         let attempt = async |target: &Arc<Upstream>| {
             let opened = match target.open().await {
                 Some(opened) => preface::introduce(opened, seal).await,

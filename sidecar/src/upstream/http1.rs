@@ -11,7 +11,7 @@ use super::exchange::{Begun, Broken, Exchange, Why};
 use super::outbound::{Body, Outbound};
 use super::{Failure, Unanswered, Wire};
 use crate::http1::{Halves, Reader, Writer};
-use crate::tls::Dial;
+use crate::tls::{Dial, Stream};
 
 /// Connections that are kept without use.
 const KEPT: usize = 512;

@@ -15,13 +15,12 @@ use std::time::Duration;
 
 use http::Response;
 use shop_flow::balance::{Health, Load};
-use tokio::net::TcpStream;
 
 pub use exchange::Exchange;
 pub use outbound::{Body, Outbound, Replay, ReplayHandle};
 
 use crate::http1::{Halves, Incoming};
-use crate::tls::Dial;
+use crate::tls::{Dial, Stream};
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,13 +83,13 @@ pub struct Answered {
 
 /// A connection for bytes.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// Its socket.
-    pub stream: TcpStream,
+    pub(crate) stream: Stream,
     /// What was read from it already.
-    pub first: Vec<u8>,
+    pub(crate) first: Vec<u8>,
     /// Kept until it has ended.
-    pub lease: Lease,
+    pub(crate) lease: Lease,
 }
 
 /// One address, its connections and how it did lately.
@@ -170,7 +169,7 @@ impl Upstream {
     }
 
     /// Opens a connection for bytes, counted until the lease is dropped.
-    pub async fn open(self: &Arc<Self>) -> Option<Opened> {
+    pub(crate) async fn open(self: &Arc<Self>) -> Option<Opened> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let lease = Lease { upstream: Arc::clone(self), stream: None };
         let stream = self.http1.open().await?;

@@ -100,7 +100,7 @@ async fn a_caller_that_goes_away_is_no_failure() {
         let mut caller = Http1::connect(pod.sidecar.inbound).await;
         caller.write(sent).await;
         until("it has begun", async || pod.stats().await.in_flight == 1).await;
-        drop(caller);
+        caller.vanish();
         until("it has ended", async || pod.stats().await.in_flight == 0).await;
     }
     let (sender, body) = futures::channel::mpsc::unbounded::<Result<Frame<Bytes>, Infallible>>();

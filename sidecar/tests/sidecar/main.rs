@@ -7,6 +7,7 @@ mod counters;
 mod drain;
 mod faults;
 mod frames;
+mod half_close;
 mod hand_off;
 mod limits;
 mod mirror;

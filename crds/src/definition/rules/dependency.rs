@@ -6,7 +6,7 @@ use super::{NAME, Rule, SPAN, between, shop};
 const TOKEN: &str = "'^[A-Za-z0-9!#$%&*+.^_`|~-]{1,128}$'";
 
 pub(super) fn rules() -> Vec<Rule> {
-    [list(), one(), times(), answers()].concat()
+    [list(), one(), bytes(), times(), answers()].concat()
 }
 
 fn list() -> Vec<Rule> {
@@ -65,6 +65,30 @@ fn one() -> Vec<Rule> {
             "spec.dependsOn[].circuitBreaker.errors",
             "self.matches('^(100|[1-9][0-9]?)%$')",
             "write a whole percentage from 1% to 100%, as in 50%",
+        ),
+    ]
+}
+
+fn bytes() -> Vec<Rule> {
+    let unless_tcp = |rule: &str, message: &str| {
+        shop("spec.dependsOn[]", format!("!has(self.protocol) || self.protocol != 'tcp' || {rule}"), message)
+    };
+    vec![
+        unless_tcp(
+            "has(self.localPort)",
+            "bytes do not say where they want to go: write a localPort with protocol: tcp, as 7003",
+        ),
+        unless_tcp(
+            "!has(self.host) || self.host.matches(':[0-9]{1,5}$')",
+            "write the port of the host with protocol: tcp, as in postgres.example.com:5432",
+        ),
+        unless_tcp(
+            "!has(self.balance) || self.balance in ['leastRequest', 'roundRobin', 'random']",
+            "of connections with protocol: tcp nothing is known to balance by: write balance leastRequest, which counts them, roundRobin or random",
+        ),
+        unless_tcp(
+            "!has(self.fallback)",
+            "a connection with protocol: tcp cannot be answered in another's place: leave fallback out",
         ),
     ]
 }

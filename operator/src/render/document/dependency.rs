@@ -3,7 +3,7 @@
 use shop_contract::{CircuitBreaker, Dependency, DependencyTls, Fallback};
 use shop_crds::{
     Percent, Span,
-    service::dependency::{self as planned, Balance, Bulkhead, FixedAnswer, LastGood},
+    service::dependency::{self as planned, Balance, Bulkhead, DependencyProtocol, FixedAnswer, LastGood},
 };
 
 fn millis(span: Span) -> u64 {
@@ -29,6 +29,10 @@ pub(super) fn dependency(one: &planned::Dependency, peer: Option<&String>) -> De
             (Some(host), Some(true)) => Some(DependencyTls::Host(name_of(host))),
             (Some(_), _) => None,
             (None, _) => peer.cloned().map(DependencyTls::Sidecar),
+        },
+        protocol: match one.protocol {
+            None | Some(DependencyProtocol::Http) => shop_contract::DependencyProtocol::Http,
+            Some(DependencyProtocol::Tcp) => shop_contract::DependencyProtocol::Tcp,
         },
         local_port: one.local_port.map(|port| number(Some(port))),
         timeout_ms: span(one.timeout),
@@ -80,6 +84,10 @@ pub(super) fn stored(one: &Dependency) -> planned::Dependency {
         name: one.name.clone(),
         host: one.host.clone(),
         tls: matches!(one.tls, Some(DependencyTls::Host(_))).then_some(true),
+        protocol: match one.protocol {
+            shop_contract::DependencyProtocol::Http => None,
+            shop_contract::DependencyProtocol::Tcp => Some(DependencyProtocol::Tcp),
+        },
         local_port: one.local_port.map(i32::from),
         timeout: span(one.timeout_ms),
         try_timeout: one.try_timeout_ms.map(Span::millis),

@@ -5,41 +5,43 @@
 //!
 //! [`Limits::check_connection`]: crate::limits::Limits::check_connection
 
-mod pass;
 mod record;
 
+use std::future::poll_fn;
 use std::io::Cursor;
-use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use shop_contract::reasons;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use self::pass::End;
 use self::record::Record;
 use super::Proxy;
 use super::answer::Way;
 use super::request::{HAND_OFF_PATIENCE, HAND_OFF_PAUSE};
+use super::sender::Peer;
+use super::signal::Signal;
 use crate::config::Snapshot;
 use crate::handover::{self, Handover, preface};
+use crate::relay::{self, End};
+use crate::tls::callers::{self, Shown};
+use crate::tls::{ReadHalf, Stream, WriteHalf};
 use crate::upstream::{Lease, Opened};
 
 /// How long a connection may begin in silence where it matters whether another revision's sidecar has sent it: that says so at
 /// once, but of a client whose server speaks first nothing comes.
-const SEAL: Duration = Duration::from_millis(20);
+pub(super) const SEAL: Duration = Duration::from_millis(20);
 /// How long either side may take to end after it was ended from here.
 const CLOSING: Duration = Duration::from_secs(2);
 
-type Client<O> = preface::Unsealed<OwnedReadHalf, O>;
+type Client<O> = preface::Unsealed<ReadHalf, O>;
 
 /// Whoever has the connection.
 struct Far {
-    read: OwnedReadHalf,
-    write: OwnedWriteHalf,
+    read: ReadHalf,
+    write: WriteHalf,
     /// What it has said already.
     first: Vec<u8>,
     lease: Lease,
@@ -55,38 +57,47 @@ impl Far {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(stream: TcpStream, peer: IpAddr, snapshot: Arc<Snapshot>, proxy: &Arc<Proxy>) {
-    let mut record = Record::begin(proxy, &snapshot, peer);
+pub(super) async fn serve(stream: Stream, peer: Peer, snapshot: Arc<Snapshot>, proxy: &Arc<Proxy>) {
+    let mut record = Record::begin(proxy, &snapshot, peer.address);
+    record.caller = peer.caller.as_ref().map(callers::Caller::field);
+    let shown = Shown::Here(peer.caller.as_ref());
+    let allowed = callers::step(snapshot.callers.as_ref(), shown, &mut HeaderMap::new());
     let (read, mut write) = stream.into_split();
     let told = Arc::clone(&snapshot);
     let mut client = preface::Unsealed::new(read, move |seal: &HeaderValue| open_seal(&told, seal));
-    let Some(mut far) = admit(&mut client, &mut write, &snapshot, proxy, &mut record).await else {
+    let admitted = match allowed {
+        Ok(()) => admit(&mut client, &mut write, &snapshot, proxy, &mut record).await,
+        Err(reason) => record.refuse(StatusCode::FORBIDDEN, reason),
+    };
+    let Some(mut far) = admitted else {
         // An end would be taken for an answer without bytes.
-        return reset(write);
+        return write.reset();
     };
     let first = std::mem::take(&mut far.first);
     let mut from_far = Cursor::new(first).chain(&mut far.read);
-    let ended =
-        pass::both((&mut client, &mut write), (&mut from_far, &mut far.write), proxy, &record.passed).await;
+    let metrics = &proxy.telemetry.metrics;
+    let (near, other) = ((&mut client, &mut write), (&mut from_far, &mut far.write));
+    let follow = (|bytes| metrics.tcp_received.inc_by(bytes), |bytes| metrics.tcp_sent.inc_by(bytes));
+    let ended = {
+        let drained = pin!(proxy.drain.socket_deadline());
+        let mut drained = Signal::new(drained, || proxy.drain.is_draining());
+        tokio::select! {
+            ended = relay::both(near, other, &record.passed, follow) => Some(ended),
+            () = poll_fn(|context| drained.poll(context)) => None,
+        }
+    };
     record.ended(ended);
     match ended {
-        End::Done => {}
-        End::Client => reset(far.write),
-        End::Far => reset(write),
-        End::Cut => {
+        Some(End::Done) => {}
+        Some(End::Near) => far.write.reset(),
+        Some(End::Far) => write.reset(),
+        Some(End::Idle) | None => {
             let _ = tokio::join!(write.shutdown(), far.write.shutdown());
-            let last = async { tokio::join!(pass::forget(&mut client), pass::forget(&mut from_far)) };
+            let last = async { tokio::join!(relay::forget(&mut client), relay::forget(&mut from_far)) };
             let _ = tokio::time::timeout(CLOSING, last).await;
         }
     }
     drop(far.lease);
-}
-
-/// Breaks a connection: its end would say that all has been said.
-fn reset(half: OwnedWriteHalf) {
-    let _ = half.as_ref().set_zero_linger();
-    // Dropped, it would end in order first.
-    half.forget();
 }
 
 /// Another revision may hand a connection over, but none may send it round.
@@ -99,7 +110,7 @@ fn open_seal(snapshot: &Snapshot, seal: &HeaderValue) -> Option<Handover> {
 /// Finds out whom a connection is from, and who has it. `None`: nobody; the record says why.
 async fn admit<O>(
     client: &mut Client<O>,
-    write: &mut OwnedWriteHalf,
+    write: &mut WriteHalf,
     snapshot: &Arc<Snapshot>,
     proxy: &Proxy,
     record: &mut Record,
@@ -125,12 +136,14 @@ where
         if record.way == Way::Own && far.first.is_empty() {
             tokio::select! {
                 first = client.first() => record.first(first)?,
-                _ = far.read.readable() => {}
+                () = far.read.has_said() => {}
                 () = proxy.drain.deadline() => {}
+                () = tokio::time::sleep(relay::IDLE) => {}
             }
         }
         if record.way == Way::TakenOver {
             write.write_all(preface::TAKEN).await.ok()?;
+            write.flush().await.ok()?;
         }
     }
     far.first.shrink_to_fit();

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use shop_contract::reasons;
 
-use super::pass::{End, Passed};
 use crate::config::Snapshot;
 use crate::handover::Handover;
 use crate::inbound::Proxy;
 use crate::inbound::answer::{GONE, Way};
+use crate::relay::{End, Passed};
 use crate::telemetry::access_log::{self, Line};
 use crate::telemetry::metrics::Spoken;
 
@@ -25,6 +25,8 @@ pub(super) struct Record {
     pub(super) began: Duration,
     /// Address of the client: of the connection, or what the sidecar says that handed it over.
     pub(super) client: IpAddr,
+    /// The service that it is, by its certificate.
+    pub(super) caller: Option<HeaderValue>,
     /// Which revisions had to do with it.
     pub(super) way: Way,
     pub(super) passed: Passed,
@@ -41,6 +43,7 @@ impl Record {
             snapshot: Arc::clone(snapshot),
             began,
             client,
+            caller: None,
             way: Way::Own,
             passed: Passed::default(),
             status: GONE,
@@ -66,11 +69,12 @@ impl Record {
         None
     }
 
-    pub(super) fn ended(&mut self, end: End) {
+    /// Why it has ended; `None`: the drain ended it.
+    pub(super) fn ended(&mut self, end: Option<End>) {
         match end {
-            End::Done | End::Cut => self.status = StatusCode::OK.as_u16(),
-            End::Client => {}
-            End::Far => {
+            Some(End::Done | End::Idle) | None => self.status = StatusCode::OK.as_u16(),
+            Some(End::Near) => {}
+            Some(End::Far) => {
                 self.status = StatusCode::BAD_GATEWAY.as_u16();
                 self.reason = Some(reasons::APP_RESET);
             }
@@ -122,6 +126,7 @@ impl Drop for Record {
             status: self.status,
             protocol: Spoken::Tcp.as_str(),
             client: Some(self.client),
+            caller: self.caller.take(),
             trace_id: None,
             span_id: None,
             request_id: None,

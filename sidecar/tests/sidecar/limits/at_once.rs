@@ -54,13 +54,13 @@ async fn who_goes_away_leaves_the_queue() {
     let app = HoldingApp::start().await;
     let pod = limited(app.app.port, at_once(1, 1), &Keys::new()).await;
     let mut first = hold(&app, &pod).await;
-    drop(wait(&pod, "/second", 1).await);
+    wait(&pod, "/second", 1).await.vanish();
     is_waiting(&pod, 0).await;
     let mut other = wait(&pod, "/other", 1).await;
     app.go.add_permits(1);
     assert_eq!((first.answer().await.status, other.answer().await.status), (200, 200));
     // Neither does one that the app still works on keep its place.
-    drop(hold(&app, &pod).await);
+    hold(&app, &pod).await.vanish();
     let mut last = Http1::connect(pod.sidecar.inbound).await;
     assert_eq!(last.get("/").await.status, 200);
 }

@@ -5,6 +5,7 @@ mod faults;
 mod limits;
 pub(crate) mod pods;
 mod reach;
+mod tcp;
 mod tries;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -50,6 +50,11 @@ impl Http1 {
         Self { stream: within(TcpStream::connect(address)).await.expect("connected"), buffer: Vec::new() }
     }
 
+    /// Breaks the connection, as a client that has gone for good.
+    pub fn vanish(self) {
+        self.stream.set_zero_linger().expect("set");
+    }
+
     pub async fn write(&mut self, bytes: &str) {
         within(self.stream.write_all(bytes.as_bytes())).await.expect("written");
     }

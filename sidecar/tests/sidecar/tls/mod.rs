@@ -1,11 +1,13 @@
 //! TLS between sidecars and to hosts outside, on sockets.
 
 mod authority;
+
 mod floods;
 mod inbound;
 mod outbound;
 mod outside;
 mod rotation;
+mod tcp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
