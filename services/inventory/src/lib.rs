@@ -5,7 +5,7 @@ mod routes;
 use axum::Router;
 use axum::routing::{get, post};
 use clap::Args;
-use shop_common::{Context, Routes, RunError};
+use shop_common::{Routes, RunError};
 use shop_ledger::{Ledger, StoreSettings, background};
 
 /// What the stock can be told.
@@ -35,13 +35,13 @@ pub async fn serve(settings: &Settings, ledger: Ledger, with_background: bool) -
         if with_background {
             background::start(&ledger, settings.ledger.role.as_deref(), context.stop.clone());
         }
-        Ok::<_, std::convert::Infallible>(routes(&context, ledger))
+        Ok::<_, std::convert::Infallible>(routes(ledger))
     })
     .await
 }
 
 /// The routes of the stock.
-pub fn routes(_: &Context, ledger: Ledger) -> Routes {
+pub fn routes(ledger: Ledger) -> Routes {
     let watched = ledger.clone();
     let web = Router::new()
         .route("/inventory/reservations", post(routes::reserve))

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use axum::Router;
 use axum::routing::{get, post};
 use clap::Args;
-use shop_common::{Context, Routes, RunError};
+use shop_common::{Routes, RunError};
 use shop_ledger::domain::Sku;
 use shop_ledger::{Ledger, Offer, StoreSettings, background};
 
@@ -63,7 +63,7 @@ pub async fn offers(settings: &Settings) -> Result<Vec<Offer>, RunError> {
 pub async fn serve(settings: &Settings, ledger: Ledger) -> Result<(), RunError> {
     shop_common::run("order", &settings.common, async |context| {
         background::start(&ledger, settings.ledger.role.as_deref(), context.stop.clone());
-        Ok::<_, std::convert::Infallible>(routes(&context, ledger, settings.require_key))
+        Ok::<_, std::convert::Infallible>(routes(ledger, settings.require_key))
     })
     .await
 }
@@ -76,7 +76,7 @@ struct App {
 }
 
 /// The routes of the orders.
-pub fn routes(_: &Context, ledger: Ledger, require_key: bool) -> Routes {
+pub fn routes(ledger: Ledger, require_key: bool) -> Routes {
     let watched = ledger.clone();
     let web = Router::new()
         .route("/orders", post(write::create).get(read::list))

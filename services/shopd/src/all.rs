@@ -24,6 +24,9 @@ pub(crate) struct Settings {
     /// Where orders and stock are kept, if not in the folder: `postgres://user@host/database`
     #[arg(long, env = "SHOP_STORE", value_name = "STORE")]
     store: Option<String>,
+    /// How many pieces there are of what is offered for the first time
+    #[arg(long, default_value_t = 10_000, value_name = "PIECES")]
+    first_stock: u32,
     /// What is logged: a level, or target=level joined by commas
     #[arg(long, env = "SHOP_LOG", default_value = "info")]
     log: String,
@@ -44,7 +47,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), RunError> {
     let store = settings.store.clone().unwrap_or_else(|| kept("ledger.sqlite"));
     let product: shop_product::Settings = defaults(settings, 0, &[])?;
     let user: shop_user::Settings = defaults(settings, 1, &["--database", &kept("users.sqlite")])?;
-    let order: shop_order::Settings = defaults(settings, 2, &["--store", &store])?;
+    let order: shop_order::Settings =
+        defaults(settings, 2, &["--store", &store, "--first-stock", &settings.first_stock.to_string()])?;
     let inventory: shop_inventory::Settings = defaults(settings, 3, &["--store", &store])?;
     let failed = |error: shop_ledger::StoreError| RunError::Build(error.into());
     let offers = shop_order::offers(&order).await?;
