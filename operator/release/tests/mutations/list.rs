@@ -32,7 +32,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         invariant: 1,
         what: "users move forward however few pods are ready",
-        edits: &[edit("view.rs", "self.ready(status, to) >= bound.max(1)", "true")],
+        edits: &[edit("view.rs", "self.ready(status, to) - self.leaving(to) >= bound.max(1)", "true")],
     },
     Mutation {
         invariant: 1,
