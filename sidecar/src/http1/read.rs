@@ -131,7 +131,8 @@ impl Reader {
 
     /// The half, and what was read from it and belongs to no message.
     pub(crate) fn into_parts(self) -> (ReadHalf, Bytes) {
-        (self.half, self.buffer.freeze())
+        // A copy, however short: frozen, even no bytes would hold the memory that was read into for as long as the connection is.
+        (self.half, Bytes::copy_from_slice(&self.buffer))
     }
 }
 
