@@ -9,7 +9,7 @@ mod walk;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use crate::{Reason, ReleaseDecision, ShopPolicy, ShopService, span};
+use crate::{FaultPolicy, Reason, ReleaseDecision, ShopPolicy, ShopService, span};
 
 pub use rules::{Rule, rules};
 
@@ -22,6 +22,7 @@ pub fn definitions() -> Vec<Value> {
         definition::<ShopService>("ShopService"),
         definition::<ReleaseDecision>("ReleaseDecision"),
         definition::<ShopPolicy>("ShopPolicy"),
+        definition::<FaultPolicy>("FaultPolicy"),
     ]
 }
 
@@ -40,6 +41,13 @@ fn definition<K: CustomResourceExt>(kind: &str) -> Value {
         match kind {
             "ShopService" => bound(schema),
             "ShopPolicy" => once_by_name(schema),
+            "FaultPolicy" => lengths(
+                schema,
+                &[
+                    ("spec.match.header{}", json!({ "maxLength": 253 })),
+                    ("spec.selector.matchLabels{}", json!({ "maxLength": 63 })),
+                ],
+            ),
             _ => {}
         }
         for rule in rules().iter().filter(|rule| rule.kind == kind) {
@@ -108,7 +116,7 @@ fn whole(number: f64) -> Option<i64> {
 
 /// Lengths where Kubernetes' own types have none: the API server accepts a rule only where it can tell the most it may cost.
 fn bound(schema: &mut Value) {
-    for (path, keys) in [
+    let fields = [
         ("spec.command[]", json!({ "maxLength": 4096 })),
         ("spec.args[]", json!({ "maxLength": 32_768 })),
         ("spec.env", json!({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"] })),
@@ -135,15 +143,20 @@ fn bound(schema: &mut Value) {
         ("spec.release.canary.match[].header{}", json!({ "maxLength": 253 })),
         ("spec.release.canary.match[].cookie{}", json!({ "maxLength": 253 })),
         ("spec.service.annotations{}", json!({ "maxLength": 16_384 })),
-    ] {
-        let level = walk::at(schema, path).and_then(Value::as_object_mut).expect("a field of the type");
-        level.extend(keys.as_object().cloned().unwrap_or_default());
-    }
+    ];
+    lengths(schema, &fields);
     for job in ["spec.release.jobs.expand", "spec.release.jobs.contract"] {
         let path = format!("{job}.env[].name");
         let level = walk::at(schema, &path).and_then(Value::as_object_mut).expect("a field of the type");
         level.insert("minLength".into(), json!(1));
         level.insert("maxLength".into(), json!(256));
+    }
+}
+
+fn lengths(schema: &mut Value, fields: &[(&'static str, Value)]) {
+    for (path, keys) in fields {
+        let level = walk::at(schema, path).and_then(Value::as_object_mut).expect("a field of the type");
+        level.extend(keys.as_object().cloned().unwrap_or_default());
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod amount;
 pub mod decision;
 pub mod definition;
+pub mod fault;
 pub mod names;
 pub mod percent;
 pub mod policy;
@@ -22,6 +23,7 @@ pub mod status;
 pub use amount::Amount;
 pub use decision::{DecisionOutcome, ReleaseDecision, ReleaseDecisionSpec, ReleaseDecisionStatus, Verb};
 pub use definition::definitions;
+pub use fault::{FaultPolicy, FaultPolicySpec, FaultPolicyStatus};
 pub use percent::Percent;
 pub use policy::{ShopPolicy, ShopPolicySpec, ShopPolicyStatus};
 pub use reason::Reason;

@@ -5,7 +5,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Span;
+use crate::{
+    Span,
+    service::telemetry::{AccessLog, Tracing},
+};
 
 /// Rules for every ShopService of the namespace. Several policies add up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, JsonSchema)]
@@ -40,6 +43,25 @@ pub struct ShopPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub freeze: Vec<FreezeWindow>,
+    /// true: no FaultPolicy of the namespace counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forbid_faults: bool,
+    /// What holds for ShopServices that do not say it themselves; of several policies that say it the first by name counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<Defaults>,
+}
+
+/// Fields of ShopServices that leave them out. Changes are live, and make no revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename_all = "camelCase")]
+pub struct Defaults {
+    /// `spec.tracing`: where spans go, and which are kept. A service that wants none writes an endpoint with shares of 0%.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
+    /// `spec.accessLog`: which requests are logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
 }
 
 /// A time in which releases are stopped, or the only time in which they are allowed. Time and rule follow RFC 5545.

@@ -106,6 +106,16 @@ reasons! {
     /// Every part of a policy can be followed.
     PolicyAccepted,
 
+    // Faults.
+    /// Sidecars inject faults, because a FaultPolicy says so.
+    FaultsInjected,
+    /// A fault is over, or was taken back.
+    FaultsEnded,
+    /// A FaultPolicy does not count, because of what it says or because it may not.
+    FaultsRefused,
+    /// A FaultPolicy is for ShopServices that do not exist.
+    FaultsUnused,
+
     /// A Deployment that was there before serves as revision 0.
     Adopted,
     /// What users have was given back; the ShopService can be deleted.

@@ -3,7 +3,7 @@
 pub mod analysis;
 pub mod gates;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,10 @@ pub struct ShopServiceStatus {
     /// Inputs that differ from every living revision, and since when: a revision is cut once they have settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
+    /// Faults that sidecars inject now, because FaultPolicies say so: what goes wrong may be that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub faults: Vec<FaultState>,
     /// Living revisions, oldest first: at most historyLimit, the active one, and those that the release moves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -72,6 +76,19 @@ pub struct ShopServiceStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A fault that sidecars inject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename_all = "camelCase")]
+pub struct FaultState {
+    /// Name of the FaultPolicy.
+    pub policy: String,
+    /// When it is over.
+    pub until: Time,
+    /// What is injected into which requests.
+    pub what: String,
 }
 
 /// Where a release is.

@@ -433,7 +433,9 @@ fn object_ref(kind: Kind, name: &str) -> Option<ObjectRef> {
         Kind::NetworkPolicy => ObjectKind::NetworkPolicy,
         Kind::Job => ObjectKind::Job,
         Kind::ReleaseDecision => ObjectKind::ReleaseDecision,
-        Kind::ShopService | Kind::ShopPolicy | Kind::Pod | Kind::EndpointSlice => return None,
+        Kind::ShopService | Kind::ShopPolicy | Kind::FaultPolicy | Kind::Pod | Kind::EndpointSlice => {
+            return None;
+        }
     };
     Some(ObjectRef::new(kind, name))
 }

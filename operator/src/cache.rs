@@ -15,13 +15,16 @@ use std::{
 };
 
 use kube::core::{DynamicObject, ObjectMeta};
-use shop_crds::names::{ANNOTATION_LEADER_EPOCH, LABEL_SERVICE};
+use shop_crds::{
+    FaultPolicySpec, FaultPolicyStatus, ShopPolicySpec, ShopPolicyStatus,
+    names::{ANNOTATION_LEADER_EPOCH, LABEL_SERVICE},
+};
 use shop_release::{Certificate, Decision, Neighbour, Pod, SourceKind};
 
 use crate::{key::ServiceKey, render::LABEL_COMPONENT};
 pub use entry::{Held, Shop, Slice};
 pub use kind::Kind;
-pub use policy::{Known as KnownPolicy, Policies};
+pub use policy::{Known, KnownFault, KnownPolicy, Policies};
 use tls::Faces;
 pub use tls::Told;
 pub use watch::{OnChange, Watches, start};
@@ -76,7 +79,8 @@ type SourcePlace = (SourceKind, String, String);
 #[derive(Debug, Default)]
 pub struct Cache {
     state: RwLock<State>,
-    policies: Policies,
+    policies: Policies<ShopPolicySpec, ShopPolicyStatus>,
+    faults: Policies<FaultPolicySpec, FaultPolicyStatus>,
 }
 
 #[derive(Debug, Default)]
@@ -121,9 +125,25 @@ impl Cache {
         self.read().faces.certificates()
     }
 
-    /// Policies of all namespaces.
-    pub fn policies(&self) -> &Policies {
+    /// `ShopPolicies` of all namespaces.
+    pub fn policies(&self) -> &Policies<ShopPolicySpec, ShopPolicyStatus> {
         &self.policies
+    }
+
+    /// FaultPolicies of all namespaces.
+    pub fn faults(&self) -> &Policies<FaultPolicySpec, FaultPolicyStatus> {
+        &self.faults
+    }
+
+    /// ShopServices of a namespace, with their labels.
+    pub fn shops(&self, namespace: &str) -> Vec<(String, BTreeMap<String, String>)> {
+        let state = self.read();
+        let own = state.services.iter().filter(|(key, _)| key.namespace == namespace);
+        let mut shops: Vec<_> = own
+            .filter_map(|(key, entry)| Some((key.name.clone(), entry.shop.as_ref()?.labels.clone())))
+            .collect();
+        shops.sort();
+        shops
     }
 
     /// The highest leader epoch on anything that is known.
@@ -143,7 +163,9 @@ impl Cache {
     /// How many objects of each kind are kept.
     pub fn counts(&self) -> BTreeMap<Kind, i64> {
         let mut counts: BTreeMap<Kind, i64> = Kind::ALL.into_iter().map(|kind| (kind, 0)).collect();
-        counts.insert(Kind::ShopPolicy, i64::try_from(self.policies.all().len()).unwrap_or(i64::MAX));
+        let count = |all: usize| i64::try_from(all).unwrap_or(i64::MAX);
+        counts.insert(Kind::ShopPolicy, count(self.policies.all().len()));
+        counts.insert(Kind::FaultPolicy, count(self.faults.all().len()));
         for (kind, _, _) in self.read().places.keys() {
             *counts.entry(*kind).or_default() += 1;
         }
@@ -154,8 +176,12 @@ impl Cache {
     pub fn apply(&self, kind: Kind, object: &DynamicObject) -> Touched {
         let mut touched = Touched::new();
         let Some((namespace, name)) = namespaced(&object.metadata) else { return touched };
-        if kind == Kind::ShopPolicy {
-            let changed = self.policies.put(&namespace, &name, object);
+        let changed = match kind {
+            Kind::ShopPolicy => Some(self.policies.put(&namespace, &name, object)),
+            Kind::FaultPolicy => Some(self.faults.put(&namespace, &name, object)),
+            _ => None,
+        };
+        if let Some(changed) = changed {
             return if changed { self.services_of(&namespace) } else { touched };
         }
         let mut state = self.write();
@@ -187,8 +213,8 @@ impl Cache {
     /// An object is gone.
     pub fn delete(&self, kind: Kind, metadata: &ObjectMeta) -> Touched {
         let Some((namespace, name)) = namespaced(metadata) else { return Touched::new() };
-        if kind == Kind::ShopPolicy {
-            return self.forget_policy(&namespace, &name);
+        if matches!(kind, Kind::ShopPolicy | Kind::FaultPolicy) {
+            return self.forget_policy(kind, &namespace, &name);
         }
         self.write().delete(&(kind, namespace, name))
     }
@@ -201,10 +227,17 @@ impl Cache {
         seen: &HashSet<(String, String)>,
         of: impl Fn(&BTreeMap<String, String>) -> bool,
     ) -> Touched {
-        if kind == Kind::ShopPolicy {
+        if matches!(kind, Kind::ShopPolicy | Kind::FaultPolicy) {
             let seen = |namespace: &String, name: &String| seen.contains(&(namespace.clone(), name.clone()));
-            let gone = self.policies.without(seen);
-            return gone.iter().flat_map(|(namespace, name)| self.forget_policy(namespace, name)).collect();
+            let gone = if kind == Kind::ShopPolicy {
+                self.policies.without(seen)
+            } else {
+                self.faults.without(seen)
+            };
+            return gone
+                .iter()
+                .flat_map(|(namespace, name)| self.forget_policy(kind, namespace, name))
+                .collect();
         }
         let mut state = self.write();
         let unseen = |namespace: &String, name: &String| !seen.contains(&(namespace.clone(), name.clone()));
@@ -224,8 +257,12 @@ impl Cache {
         gone.iter().flat_map(|place| state.delete(place)).collect()
     }
 
-    fn forget_policy(&self, namespace: &str, name: &str) -> Touched {
-        if self.policies.remove(namespace, name) { self.services_of(namespace) } else { Touched::new() }
+    fn forget_policy(&self, kind: Kind, namespace: &str, name: &str) -> Touched {
+        let was_there = match kind {
+            Kind::ShopPolicy => self.policies.remove(namespace, name),
+            _ => self.faults.remove(namespace, name),
+        };
+        if was_there { self.services_of(namespace) } else { Touched::new() }
     }
 
     fn services_of(&self, namespace: &str) -> Touched {

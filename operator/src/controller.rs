@@ -5,8 +5,8 @@ mod census;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use shop_crds::{ShopServiceStatus, Verb, status::Phase};
-use shop_release::{Observed, Subject};
+use shop_crds::{FaultPolicySpec, ShopServiceStatus, Verb, status::Phase};
+use shop_release::{FaultPolicy, Observed, Subject, faults};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
@@ -228,7 +228,8 @@ impl Controller {
         observed.sources = self.tools.sources.find(&self.cache, &key.namespace, &subject.spec).await;
         observed.answers = self.tools.asks.answers(&owner.uid);
         self.count(key, &subject, &status, &mut observed);
-        observed.policies = self.cache.policies().of(&key.namespace);
+        observed.policies = self.cache.policies().of(&key.namespace).iter().map(|one| one.seen()).collect();
+        observed.faults = self.faults(key, &shop);
         observed.neighbours = self.cache.neighbours(key);
         if shop_release::asks_for_tls(&subject.spec, &observed) {
             observed.authority = self.tools.authority.view(epoch).await;
@@ -276,6 +277,14 @@ impl Controller {
         let done = Box::new(move || queue.add(woken, Urgency::Release));
         counting.want(key, run, counting::pods(observed, &revisions), &self.tools.sidecars, done);
         observed.tallies = counting.tallies(key);
+    }
+
+    /// FaultPolicies that name the service.
+    fn faults(&self, key: &ServiceKey, shop: &Shop) -> Vec<FaultPolicy> {
+        let named = |spec: &FaultPolicySpec| faults::selects(spec, &key.name, &shop.labels);
+        let of_namespace = self.cache.faults().of(&key.namespace);
+        let own = of_namespace.iter().filter(|known| known.spec.as_ref().is_ok_and(named));
+        own.map(|known| known.seen()).collect()
     }
 
     fn report(&self, key: &ServiceKey, shop: &Shop, plan: &shop_release::Plan) {

@@ -14,6 +14,7 @@ pub mod controller;
 pub mod counting;
 pub mod drift;
 pub mod events;
+pub mod faults;
 pub mod http;
 pub mod key;
 pub mod lease;

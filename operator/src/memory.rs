@@ -324,6 +324,7 @@ mod tests {
             resource_version: "10".into(),
             generation: 1,
             deleting: false,
+            labels: BTreeMap::new(),
             content: Err(String::new()),
         }));
         assert!(write(Some("9")).is_shown(&entry));

@@ -1,21 +1,30 @@
-//! Tells in the status of each `ShopPolicy` whether its windows can be read. Only the leader writes, over the version it has seen.
+//! Tells in the status of each `ShopPolicy` whether its windows can be read, and in that of each `FaultPolicy` what came of it
+//! ([`crate::faults`]). Only the leader writes, over the version it has seen.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::{Patch, PatchParams},
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use shop_crds::{Reason, ShopPolicy, ShopPolicyStatus, names::FIELD_MANAGER};
-use shop_release::freeze;
+use shop_crds::{FaultPolicy, FaultPolicyStatus, Reason, ShopPolicy, ShopPolicyStatus, names::FIELD_MANAGER};
+use shop_release::{
+    faults::{Standing, standing},
+    freeze,
+};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache::{Cache, KnownPolicy},
+    cache::{Cache, Known, KnownFault, KnownPolicy},
+    faults::{self, Place},
     lease::Leadership,
 };
 
@@ -25,6 +34,11 @@ const ACCEPTED: &str = "Accepted";
 const LONGEST_MESSAGE: usize = 1024;
 /// How long one write may take, and how long after a failure the next try is.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// While faults are on: how often it is looked which services there are, and how soon at the earliest.
+const AGAIN: Duration = Duration::from_secs(10);
+const LEAST: Duration = Duration::from_millis(100);
+/// Without faults nothing comes by itself.
+const FAR: Duration = Duration::from_hours(24);
 
 /// Writes statuses while this process leads, until `stop`.
 pub async fn report(client: Client, cache: Arc<Cache>, mut leadership: Leadership, stop: CancellationToken) {
@@ -40,38 +54,73 @@ pub async fn report(client: Client, cache: Arc<Cache>, mut leadership: Leadershi
 
 async fn lead(client: &Client, cache: &Cache, leadership: &Leadership, epoch: i64) {
     loop {
-        let mut failed = false;
+        let now = Timestamp::now();
+        let (mut failed, mut look) = (false, None);
         for known in cache.policies().all() {
-            let Some(status) = wanted(&known, epoch, Timestamp::now()) else { continue };
+            let Some(status) = wanted(&known, epoch, now) else { continue };
             if !leadership.holds(epoch) {
                 return;
             }
-            failed |= !write(client, &known, &status).await;
+            failed |= !write::<ShopPolicy, _, _>(client, &known, &status).await;
         }
-        if failed {
-            let _ = timeout(PATIENCE, cache.policies().changed()).await;
-        } else {
-            cache.policies().changed().await;
+        for (known, status) in faults(cache, epoch, now, &mut look) {
+            if !leadership.holds(epoch) {
+                return;
+            }
+            failed |= !write::<FaultPolicy, _, _>(client, &known, &status).await;
+        }
+        let pause = if failed { Some(PATIENCE) } else { look };
+        tokio::select! {
+            () = cache.policies().changed() => {}
+            () = cache.faults().changed() => {}
+            () = tokio::time::sleep(pause.unwrap_or(FAR)) => {}
         }
     }
 }
 
+/// FaultPolicies whose status is to be written, with it; and when to look again, while one of them is not over.
+fn faults(
+    cache: &Cache,
+    epoch: i64,
+    now: Timestamp,
+    look: &mut Option<Duration>,
+) -> Vec<(Arc<KnownFault>, FaultPolicyStatus)> {
+    let mut found = Vec::new();
+    let all = cache.faults().all();
+    for of_namespace in all.chunk_by(|left, right| left.namespace == right.namespace) {
+        let Some(first) = of_namespace.first() else { continue };
+        let policies: Vec<_> = cache.policies().of(&first.namespace).iter().map(|one| one.seen()).collect();
+        let services = cache.shops(&first.namespace);
+        let place = Place { faults: of_namespace, policies: &policies, services: &services };
+        for known in of_namespace {
+            if let Standing::On(until) = standing(&known.seen(), &policies, now) {
+                let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+                // Services come and go meanwhile.
+                *look = Some(look.unwrap_or(AGAIN).min(left.max(LEAST)));
+            }
+            found.extend(faults::wanted(known, &place, epoch, now).map(|status| (Arc::clone(known), status)));
+        }
+    }
+    found
+}
+
 // Whether it was written, or somebody else was quicker, which the watch tells.
-async fn write(client: &Client, known: &KnownPolicy, status: &ShopPolicyStatus) -> bool {
-    let api: Api<ShopPolicy> = Api::namespaced(client.clone(), &known.namespace);
+async fn write<K, S, T: Serialize>(client: &Client, known: &Known<S, T>, status: &T) -> bool
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &known.namespace);
     let body = json!({
         "metadata": { "uid": known.uid, "resourceVersion": known.resource_version },
         "status": status,
     });
-    let (name, params) = (
-        &known.policy.name,
-        PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() },
-    );
-    match timeout(PATIENCE, api.patch_status(name, &params, &Patch::Merge(&body))).await {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    match timeout(PATIENCE, api.patch_status(&known.name, &params, &Patch::Merge(&body))).await {
         Ok(Ok(_)) => true,
         Ok(Err(kube::Error::Api(error))) if [404, 409].contains(&error.code) => true,
         Ok(Err(error)) => {
-            tracing::warn!(policy = name, namespace = known.namespace, %error, "cannot write the status of a ShopPolicy");
+            let kind = K::kind(&());
+            tracing::warn!(policy = known.name, namespace = known.namespace, %error, "cannot write the status of a {kind}");
             false
         }
         Err(_) => false,
@@ -80,7 +129,7 @@ async fn write(client: &Client, known: &KnownPolicy, status: &ShopPolicyStatus) 
 
 /// The status that the policy shall have, if it has another one that no later leader wrote.
 fn wanted(known: &KnownPolicy, epoch: i64, now: Timestamp) -> Option<ShopPolicyStatus> {
-    let problems: Vec<String> = match &known.policy.spec {
+    let problems: Vec<String> = match &known.spec {
         Ok(spec) => freeze::unreadable(&spec.freeze)
             .into_iter()
             .map(|one| format!("{}: {}", one.field, one.message))
@@ -122,8 +171,6 @@ fn wanted(known: &KnownPolicy, epoch: i64, now: Timestamp) -> Option<ShopPolicyS
 
 #[cfg(test)]
 mod tests {
-    use shop_release::Policy;
-
     use super::*;
 
     fn known(zone: &str) -> KnownPolicy {
@@ -133,10 +180,9 @@ mod tests {
             uid: "u".into(),
             resource_version: "1".into(),
             generation: 3,
-            policy: Policy {
-                name: "p".into(),
-                spec: serde_json::from_value(spec).map_err(|error| error.to_string()),
-            },
+            name: "p".into(),
+            created: Timestamp::UNIX_EPOCH,
+            spec: serde_json::from_value(spec).map_err(|error| error.to_string()),
             status: ShopPolicyStatus::default(),
         }
     }
@@ -160,10 +206,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_at_all_is_not_accepted() {
-        let unread = KnownPolicy {
-            policy: Policy { name: "p".into(), spec: Err("missing field `start`".into()) },
-            ..known("UTC")
-        };
+        let unread = KnownPolicy { spec: Err("missing field `start`".into()), ..known("UTC") };
         let status = wanted(&unread, 1, Timestamp::UNIX_EPOCH).unwrap();
         assert!(status.conditions[0].message.contains("upgrade the operator"));
     }

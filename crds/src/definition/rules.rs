@@ -6,6 +6,7 @@ mod analysis;
 mod auth;
 mod canary;
 mod dependency;
+mod fault;
 mod limits;
 mod policy;
 mod tcp;
@@ -60,6 +61,7 @@ pub fn rules() -> Vec<Rule> {
         "spec.sidecar.resources.limits{}",
     ));
     rules.extend(analysis::rules());
+    rules.extend(fault::rules());
     rules.extend(sidecar());
     rules.extend(tcp::rules());
     rules

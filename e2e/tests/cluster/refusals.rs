@@ -78,6 +78,7 @@ fn refused_objects() -> Result<Vec<(String, Value, Value)>> {
         ("ShopService", example("smallest.yaml")?),
         ("ReleaseDecision", example("decision.yaml")?),
         ("ShopPolicy", example("policy.yaml")?),
+        ("FaultPolicy", example("fault.yaml")?),
     ];
     let table = example("refused.yaml")?;
     let mut objects = Vec::new();
@@ -171,7 +172,7 @@ fn what_is_shown_is_accepted_without_a_warning() {
         let manner =
             ["apply", "--server-side", "--force-conflicts", "--field-manager=test", "--dry-run=server"];
         quiet(&kubectl_file(session, &manner, &definitions).await?)?;
-        for plural in ["shopservices", "releasedecisions", "shoppolicies"] {
+        for plural in ["shopservices", "releasedecisions", "shoppolicies", "faultpolicies"] {
             let name = format!("{plural}.shopkeeper.dev");
             let conditions = session
                 .kubectl(&["get", "crd", &name, "--output=jsonpath={.status.conditions[*].type}"])
@@ -194,7 +195,7 @@ fn every_field_is_explained() {
     test("every_field_is_explained", async |session| {
         let document = session.kubectl(&["get", "--raw", "/openapi/v3/apis/shopkeeper.dev/v1alpha1"]).await?;
         let document: Value = serde_json::from_str(&document).context("parse the API server's schemas")?;
-        for kind in ["ShopService", "ReleaseDecision", "ShopPolicy"] {
+        for kind in ["ShopService", "ReleaseDecision", "ShopPolicy", "FaultPolicy"] {
             let pointer = format!("/components/schemas/dev.shopkeeper.v1alpha1.{kind}");
             let schema = document.pointer(&pointer).with_context(|| format!("{kind} has a schema"))?;
             let mut silent = Vec::new();

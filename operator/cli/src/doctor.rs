@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shop_crds::{ShopService, VERSION, Verb, definition, names};
 
-use crate::{adopt, client::Right, exit::Exit, verdict};
+use crate::{adopt, client::Right, exit::Exit, report, verdict};
 
 #[cfg(test)]
 mod tests;
@@ -301,6 +301,26 @@ fn sidecar_image(operator: &Deployment) -> Option<String> {
 fn runs(pod: &Pod) -> Option<String> {
     let containers = pod.spec.as_ref()?.init_containers.as_ref()?;
     containers.iter().find(|one| one.name == names::SIDECAR_CONTAINER)?.image.clone()
+}
+
+/// Faults that sidecars inject because somebody wants it: what else goes wrong may be that.
+pub fn faults(found: &[ShopService]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for service in found {
+        let (name, namespace) = (service.name_any(), service.namespace().unwrap_or_default());
+        let Some(status) = &service.status else { continue };
+        for (fault, message) in status.faults.iter().zip(report::faults(status)) {
+            let remedy =
+                format!("if it is not wanted: kubectl delete faultpolicy {} -n {namespace}", fault.policy);
+            findings.push(Finding::not(
+                Level::Warn,
+                format!("faults in {namespace}/{name}"),
+                message,
+                remedy,
+            ));
+        }
+    }
+    findings
 }
 
 /// Services that do not go on by themselves.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use shop_crds::status::{Blocked, RevisionRef, RevisionState};
 
-use crate::report::{Branch, Decided, Ending, History, Overview, Row, Why};
+use crate::report::{Branch, Decided, Ending, History, Overview, Row, Why, faults};
 use crate::{
     diff::Comparison,
     doctor::{Finding, Level, Report},
@@ -66,6 +66,8 @@ pub fn status(overview: &Overview, now: Timestamp) -> String {
             rows.extend(labels.zip(facts).map(|(label, fact)| vec![label.to_owned(), fact]));
         }
     }
+    let labels = std::iter::once("Faults").chain(std::iter::repeat(""));
+    rows.extend(labels.zip(faults(status)).map(|(label, fault)| vec![label.to_owned(), fault]));
     let mut text = columns(&rows);
     if !overview.revisions.is_empty() {
         let _ = write!(text, "\n{}", tree(&overview.revisions, now));

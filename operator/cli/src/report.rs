@@ -6,7 +6,7 @@ pub mod tree;
 use serde::Serialize;
 use shop_crds::{
     DecisionOutcome, Reason, ReleaseDecision, ShopService, ShopServiceStatus, Verb,
-    status::{Blocked, RevisionState, analysis::AnalysisOutcome},
+    status::{Blocked, FaultState, RevisionState, analysis::AnalysisOutcome},
 };
 
 use kube::ResourceExt as _;
@@ -229,11 +229,19 @@ impl Why {
             result,
             exit_code,
             message,
+            warnings: faults(&status),
             blocked: status.blocked,
             gates: Gate::of(service),
-            warnings: Vec::new(),
         }
     }
+}
+
+/// That faults are injected.
+pub fn faults(status: &ShopServiceStatus) -> Vec<String> {
+    let line = |fault: &FaultState| {
+        format!("FaultPolicy {} injects {}, until {}", fault.policy, fault.what, fault.until.0)
+    };
+    status.faults.iter().map(line).collect()
 }
 
 /// What was released, and what was decided.

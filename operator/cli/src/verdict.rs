@@ -90,8 +90,21 @@ impl Goal {
     }
 }
 
-/// What is so, whoever asks.
+/// What is so, whoever asks; and that it may be a fault that somebody injects.
 pub fn current(service: &ShopService) -> Verdict {
+    let found = uninjected(service);
+    let faults = service.status.as_ref().map_or(&[] as &[_], |status| &status.faults);
+    let names: Vec<&str> = faults.iter().map(|fault| fault.policy.as_str()).collect();
+    if names.is_empty() || found.message.contains("FaultPolicy") {
+        return found;
+    }
+    Verdict {
+        message: format!("{}; faults are injected (FaultPolicy {})", found.message, names.join(", ")),
+        ..found
+    }
+}
+
+fn uninjected(service: &ShopService) -> Verdict {
     let Some((status, phase)) = service.status.as_ref().and_then(|status| Some((status, status.phase?)))
     else {
         return moving("the operator has not looked at it yet; is it running?");

@@ -8,7 +8,7 @@ use shop_crds::{
     status::Colour,
 };
 
-use crate::{mtls::Mtls, telemetry::Telemetry, write::ServiceKind};
+use crate::{faults::Fault, mtls::Mtls, telemetry::Telemetry, write::ServiceKind};
 
 /// What a revision is in a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,8 @@ pub struct SidecarDocument {
     pub mtls: Option<Mtls>,
     /// Dependencies whose sidecars are called by TLS, with the ids that these must show.
     pub peers: BTreeMap<String, String>,
+    /// Faults that are injected.
+    pub faults: Vec<Fault>,
 }
 
 /// Which tokens requests need.

@@ -24,6 +24,7 @@ mod dependency;
 mod desired;
 mod document;
 mod eject;
+pub mod faults;
 pub mod freeze;
 mod gates;
 mod guard;
@@ -58,13 +59,14 @@ pub use adopt::{Adopted, StrangeDeployment, StrangePort, StrangeService, Strange
 pub use analysis::{Counters, Ledger, Reading, Tally, counting};
 pub use dependency::{Called, KeptDependency};
 pub use document::{HandOff, Jwt, JwtKeys, Match, Mirror, Role, SidecarDocument, Sticky};
+pub use faults::{Fault, FaultEnd};
 pub use inputs::{Inputs, RevisionFacts, SnapshotRef, SourceKind, SourceRef, sources};
 pub use mtls::{Authority, Calls, Certificate, LIFETIME, Mtls, Neighbour, SPREAD, asks_for_tls};
 pub use network::{Access, NetworkPolicy};
 pub use observed::{
-    Acknowledged, Budget, CheckedTemplate, Container, Decision, Deployment, EndpointsAcknowledged, Observed,
-    Pod, Policy, PushFailed, Refusal, Service, SidecarConfig, SidecarView, Source, SourceState,
-    StoredRestart, StoredRevision, StoredSnapshot, Traffic,
+    Acknowledged, Budget, CheckedTemplate, Container, Decision, Deployment, EndpointsAcknowledged,
+    FaultPolicy, Observed, Pod, Policy, PushFailed, Refusal, Service, SidecarConfig, SidecarView, Source,
+    SourceState, StoredRestart, StoredRevision, StoredSnapshot, Traffic,
 };
 pub use outside::{Answer, AnswerValue, Ask, JobSeen, JobState, JobTemplate, MAX_TEXT, Question};
 pub use subject::Subject;

@@ -10,7 +10,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use shop_crds::{ReleaseDecisionSpec, ReleaseDecisionStatus, ShopPolicySpec, status::Colour};
+use shop_crds::{
+    FaultPolicySpec, ReleaseDecisionSpec, ReleaseDecisionStatus, ShopPolicySpec, status::Colour,
+};
 
 use crate::{
     adopt::Strangers,
@@ -77,6 +79,8 @@ pub struct Observed {
     pub taken: Vec<ObjectRef>,
     /// Policies of the namespace, by name.
     pub policies: Vec<Policy>,
+    /// FaultPolicies that name this service, also those that are over or refused.
+    pub faults: Vec<FaultPolicy>,
     /// What the API server said last about a template with `spec.pod`, if it was asked.
     pub checked: Option<CheckedTemplate>,
     /// What `spec.adopt` names, as long as [`crate::adopts`]; `None` before it was looked at.
@@ -384,6 +388,17 @@ pub struct Refusal {
     pub at: Timestamp,
     /// What the API server said.
     pub message: String,
+}
+
+/// A FaultPolicy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultPolicy {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.creationTimestamp`: its end is counted from then.
+    pub created: Timestamp,
+    /// `spec`; an error where it cannot be read.
+    pub spec: Result<FaultPolicySpec, String>,
 }
 
 /// A policy of the namespace.

@@ -1,6 +1,7 @@
 //! What people read: message, readiness, conditions, and what is waited for with the command that would move it.
 
 mod holds;
+mod sidecars;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
@@ -12,7 +13,7 @@ use shop_crds::{
 };
 
 use crate::{
-    abort, adopt, analysis, canary, eject, gates, handoff, health,
+    abort, adopt, analysis, canary, eject, faults, gates, handoff, health,
     inputs::NoInputs,
     kept, phases, recreate, restart,
     view::{Draft, View, active, after, nearly_all, revision_state},
@@ -56,7 +57,9 @@ pub(crate) fn describe(view: &View<'_>, draft: &mut Draft, unknown: Option<&str>
     };
     draft.status.observed_generation = Some(view.subject.generation);
     numbers(view, draft);
-    draft.status.message = Some(wait.as_ref().map_or_else(|| calm(view, draft), |wait| wait.message.clone()));
+    faults::describe(view, draft);
+    let message = wait.as_ref().map_or_else(|| calm(view, draft), |wait| wait.message.clone());
+    draft.status.message = Some(faults::note(draft).map_or(message.clone(), |note| message + &note));
     let known = draft.status.blocked.take();
     draft.status.blocked = wait.map(|wait| {
         let since =
@@ -107,6 +110,7 @@ fn waits(view: &View<'_>, draft: &Draft) -> Option<Wait> {
         .or_else(|| restarting(view, draft))
         .or_else(|| inputs(view, draft))
         .or_else(|| images(view, draft))
+        .or_else(|| sidecars::outdated(view, draft))
         .or_else(|| gates::jobs::waits_after(view, draft))
 }
 
@@ -271,7 +275,7 @@ fn releasing(view: &View<'_>, draft: &Draft, release: &ReleaseState) -> Option<W
                         format!("revision {to} does not have all its pods ready yet"),
                     )
                 },
-                |(pod, why)| unreachable(&pod, &why),
+                |(pod, why)| sidecars::unreachable(view, &pod, &why),
             );
             Some(wait.until(deadline).command(abort()))
         }
@@ -356,24 +360,11 @@ fn shifting(view: &View<'_>, draft: &Draft, release: &ReleaseState, deadline: Ti
                     Reason::WaitingForPods,
                     format!("revision {to} has too few ready pods for its next share of the requests{step}"),
                 ),
-                _ => sidecars(view, release),
+                _ => sidecars::late(view, release),
             };
             wait.until(deadline).command(command(view, "abort", Some(to)))
         }
     }
-}
-
-fn sidecars(view: &View<'_>, release: &ReleaseState) -> Wait {
-    let revisions: Vec<i64> = release.from.into_iter().chain([release.to]).collect();
-    let silent = handoff::unreachable(view, &revisions).map(|(pod, why)| unreachable(&pod, &why));
-    silent.unwrap_or_else(|| {
-        let message = "sidecars have not acknowledged where requests go yet";
-        Wait::new(Reason::WaitingForAcknowledgement, message)
-    })
-}
-
-fn unreachable(pod: &str, why: &str) -> Wait {
-    Wait::new(Reason::SidecarUnreachable, format!("the sidecar of pod {pod} does not answer: {why}"))
 }
 
 /// The analysis, while it runs or has ended without a result.

@@ -1,9 +1,11 @@
-//! What sidecars tell of requests, from the live spec: nothing of it belongs to a revision.
+//! What sidecars tell of requests, from the live spec and the policies of the namespace: nothing of it belongs to a revision.
 
 use shop_crds::{
     Percent, ShopServiceSpec,
     service::telemetry::{Sample, Tracing as Wanted, TracingProtocol},
 };
+
+use crate::observed::Policy;
 
 /// The port of OTLP over HTTP by convention.
 const HTTP_PORT: &str = ":4318";
@@ -53,11 +55,13 @@ pub struct AccessLog {
 }
 
 impl Telemetry {
-    /// What a spec asks for.
-    pub fn of(spec: &ShopServiceSpec) -> Self {
-        let log = spec.access_log.as_ref();
+    /// What a spec asks for, or where it says nothing, the policies of its namespace do.
+    pub fn of(spec: &ShopServiceSpec, policies: &[Policy]) -> Self {
+        let defaults = || policies.iter().filter_map(|policy| policy.spec.as_ref().ok()?.defaults.as_ref());
+        let log = spec.access_log.as_ref().or_else(|| defaults().find_map(|one| one.access_log.as_ref()));
+        let traced = spec.tracing.as_ref().or_else(|| defaults().find_map(|one| one.tracing.as_ref()));
         Self {
-            tracing: spec.tracing.as_ref().map(tracing),
+            tracing: traced.map(tracing),
             access_log: log.map(|log| AccessLog {
                 enabled: log.enabled,
                 share: log.sample.unwrap_or(Percent::parts(100)).per_10_000(),
@@ -115,5 +119,27 @@ mod tests {
         let sample = Some(Sample { rest: Some(Percent::parts(0)), ..Sample::default() });
         let made = tracing(&Wanted { endpoint: "http://otel".into(), protocol: None, sample });
         assert_eq!((made.errors, made.slow, made.rest), (10_000, 8_000, 0));
+    }
+
+    #[test]
+    fn what_a_service_leaves_out_its_namespace_says() {
+        let policy = |name: &str, defaults: serde_json::Value| {
+            let spec = serde_json::from_value(serde_json::json!({ "defaults": defaults }));
+            Policy { name: name.into(), spec: spec.map_err(|error| error.to_string()) }
+        };
+        let unread = Policy { name: "0".into(), spec: Err("unknown variant".into()) };
+        let policies = [
+            unread,
+            policy("a", serde_json::json!({"accessLog": {"sample": "5%"}})),
+            policy("b", serde_json::json!({"tracing": {"endpoint": "http://otel:4317"}, "accessLog": {}})),
+        ];
+        let bare: ShopServiceSpec = serde_json::from_str(r#"{"image": "order:1", "port": 8080}"#).unwrap();
+        let made = Telemetry::of(&bare, &policies);
+        assert_eq!(made.access_log, Some(AccessLog { enabled: true, share: 500 }));
+        assert_eq!(made.tracing.unwrap().endpoint, "http://otel:4317");
+        let own = Wanted { endpoint: "http://own:4318".into(), protocol: None, sample: None };
+        let spec = ShopServiceSpec { tracing: Some(own), ..bare.clone() };
+        assert_eq!(Telemetry::of(&spec, &policies).tracing.unwrap().endpoint, "http://own:4318");
+        assert_eq!(Telemetry::of(&bare, &[]), Telemetry::default());
     }
 }

@@ -26,6 +26,8 @@ pub struct Shop {
     pub generation: i64,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
     /// What it says; an error where this operator cannot read it, because it was written for another version.
     pub content: Result<(ShopServiceSpec, ShopServiceStatus), String>,
 }
@@ -46,6 +48,7 @@ impl Shop {
             resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or(0),
             deleting: object.metadata.deletion_timestamp.is_some(),
+            labels: object.metadata.labels.clone().unwrap_or_default(),
             content,
         }
     }

@@ -12,7 +12,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Resource, core::ApiResource};
-use shop_crds::{ReleaseDecision, ShopPolicy, ShopService};
+use shop_crds::{FaultPolicy, ReleaseDecision, ShopPolicy, ShopService};
 use shop_release::{ObjectKind, SourceKind};
 
 /// A kind that is watched: also the label value of metrics.
@@ -24,6 +24,8 @@ pub enum Kind {
     ReleaseDecision,
     /// What holds for a namespace.
     ShopPolicy,
+    /// What is made worse for a while.
+    FaultPolicy,
     /// One per living revision.
     Deployment,
     /// The record of a revision.
@@ -54,6 +56,7 @@ impl Kind {
         Self::ShopService,
         Self::ReleaseDecision,
         Self::ShopPolicy,
+        Self::FaultPolicy,
         Self::Deployment,
         Self::ControllerRevision,
         Self::Service,
@@ -73,6 +76,7 @@ impl Kind {
             Self::ShopService => "ShopService",
             Self::ReleaseDecision => "ReleaseDecision",
             Self::ShopPolicy => "ShopPolicy",
+            Self::FaultPolicy => "FaultPolicy",
             Self::Deployment => "Deployment",
             Self::ControllerRevision => "ControllerRevision",
             Self::Service => "Service",
@@ -93,6 +97,7 @@ impl Kind {
             Self::ShopService => of::<ShopService>(),
             Self::ReleaseDecision => of::<ReleaseDecision>(),
             Self::ShopPolicy => of::<ShopPolicy>(),
+            Self::FaultPolicy => of::<FaultPolicy>(),
             Self::Deployment => of::<Deployment>(),
             Self::ControllerRevision => of::<ControllerRevision>(),
             Self::Service => of::<Service>(),

@@ -92,7 +92,7 @@ pub fn start(client: &Client, cache: &Arc<Cache>, metrics: &Arc<Metrics>, on_cha
         let (client, stop) = (client.clone(), stop.clone());
         tasks.spawn(async move { stop.run_until_cancelled(run(client, sink)).await.unwrap_or_default() });
     };
-    for kind in [Kind::ShopService, Kind::ReleaseDecision, Kind::ShopPolicy] {
+    for kind in [Kind::ShopService, Kind::ReleaseDecision, Kind::ShopPolicy, Kind::FaultPolicy] {
         begin(kind, |_| true, Box::new(move |client, sink| Box::pin(whole(client, config(), sink))));
     }
     for kind in [

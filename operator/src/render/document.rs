@@ -6,6 +6,7 @@ use shop_crds::{names, service::Protocol, status::Colour};
 use shop_release::{ObjectKind, Role, ServiceKind, SidecarDocument};
 
 mod dependency;
+mod faults;
 mod limits;
 mod mtls;
 mod telemetry;
@@ -83,7 +84,7 @@ pub fn contract_document(
         limits: document.limits.as_ref().map(limits::limits),
         telemetry: telemetry::telemetry(&document.telemetry),
         auth: mtls::auth(document),
-        faults: Vec::new(),
+        faults: document.faults.iter().map(faults::fault).collect(),
         push_keys: PublicKeys { current: keys.push.clone(), next: None },
         handover_keys: HandoverKeys { current: keys.handover.clone(), next: None },
     }
@@ -137,6 +138,7 @@ pub fn stored_document(
         jwt,
         mtls: mtls::stored(document),
         peers: mtls::stored_peers(document),
+        faults: document.faults.iter().map(faults::stored).collect(),
     };
     let keys =
         Keys { push: document.push_keys.current.clone(), handover: document.handover_keys.current.clone() };

@@ -9,6 +9,8 @@ mod api;
 #[cfg(test)]
 mod behaviour;
 #[cfg(test)]
+mod drills;
+#[cfg(test)]
 mod gates;
 #[cfg(test)]
 mod mtls;

@@ -3,7 +3,7 @@
 use kube::core::cel::Validator;
 use serde_json::Value;
 
-use crate::{ReleaseDecision, ShopPolicy, ShopService, definition, definitions};
+use crate::{FaultPolicy, ReleaseDecision, ShopPolicy, ShopService, definition, definitions};
 
 fn read(name: &str) -> Value {
     let path = format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -52,6 +52,7 @@ fn what_is_shown_is_accepted() {
         ("tcp.yaml", "ShopService"),
         ("decision.yaml", "ReleaseDecision"),
         ("policy.yaml", "ShopPolicy"),
+        ("fault.yaml", "FaultPolicy"),
     ] {
         let object = read(file);
         Validator::new()
@@ -63,6 +64,9 @@ fn what_is_shown_is_accepted() {
             }
             "ShopPolicy" => {
                 serde_json::to_value(serde_json::from_value::<ShopPolicy>(object.clone()).unwrap()).unwrap()
+            }
+            "FaultPolicy" => {
+                serde_json::to_value(serde_json::from_value::<FaultPolicy>(object.clone()).unwrap()).unwrap()
             }
             _ => serde_json::to_value(serde_json::from_value::<ReleaseDecision>(object.clone()).unwrap())
                 .unwrap(),
@@ -89,6 +93,7 @@ fn what_is_refused_says_what_to_write() {
         ("ShopService", read("smallest.yaml")),
         ("ReleaseDecision", read("decision.yaml")),
         ("ShopPolicy", read("policy.yaml")),
+        ("FaultPolicy", read("fault.yaml")),
     ];
     for case in read("refused.yaml").as_array().unwrap().iter().filter(|case| case["by"] != "schema") {
         let kind = case["kind"].as_str().unwrap();

@@ -46,6 +46,7 @@ pub(super) async fn doctor(cluster: &Cluster, terminal: &mut Terminal<'_>) -> Re
     match services {
         Ok(services) => {
             findings.extend(doctor::services(&services));
+            findings.extend(doctor::faults(&services));
             findings.extend(calls(cluster, &services).await);
             findings.extend(tls(cluster, &services).await);
             if services.iter().any(|service| doctor::adopted(service).is_some()) {
@@ -96,7 +97,7 @@ async fn definitions(cluster: &Cluster) -> Vec<Finding> {
             Err(error) => Finding::unseen(format!("definition {name}"), &error),
         }
     };
-    join_all(["shopservices", "releasedecisions", "shoppolicies"].map(look)).await
+    join_all(["shopservices", "releasedecisions", "shoppolicies", "faultpolicies"].map(look)).await
 }
 
 async fn policies(cluster: &Cluster) -> Vec<Finding> {

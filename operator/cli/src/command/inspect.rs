@@ -43,7 +43,7 @@ pub(super) async fn why(
     let service = cluster.service(name).await?;
     let mut answer = Why::of(&service);
     match silent(cluster, &service).await {
-        Ok(silent) => answer.warnings = silent,
+        Ok(silent) => answer.warnings.extend(silent),
         Err(error) => terminal.note(&format!("without its calls: {error}"))?,
     }
     if mtls::is_asked_for(&service) {

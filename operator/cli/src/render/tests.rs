@@ -142,3 +142,21 @@ fn ages_have_two_units_at_most() {
         assert_eq!(age(time(from), now()), text, "{from}");
     }
 }
+
+#[test]
+fn faults_are_seen_at_once() {
+    let mut service = waiting();
+    let fault = json!([{"policy": "drill", "until": "2026-01-02T04:00:00Z", "what": "status 503, for 5% of requests"}]);
+    service.status.as_mut().unwrap().faults = serde_json::from_value(fault).unwrap();
+    let line = "FaultPolicy drill injects status 503, for 5% of requests, until 2026-01-02T04:00:00Z";
+    let page = status(&Overview::of(&service), now());
+    assert!(page.contains(&format!("\nFaults      {line}\n")), "{page}");
+    assert!(page.contains("promote or abort it; faults are injected (FaultPolicy drill)"), "{page}");
+    assert!(why(&Why::of(&service), now()).contains(&format!("warning: {line}")));
+    let found = crate::doctor::faults(&[service]);
+    assert_eq!((found[0].level, found[0].message.as_str()), (Level::Warn, line));
+    assert_eq!(
+        found[0].remedy.as_deref(),
+        Some("if it is not wanted: kubectl delete faultpolicy drill -n shop")
+    );
+}

@@ -16,7 +16,10 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn policy(windows: Vec<FreezeWindow>) -> Vec<Policy> {
-    vec![Policy { name: "p".into(), spec: Ok(ShopPolicySpec { freeze: windows }) }]
+    vec![Policy {
+        name: "p".into(),
+        spec: Ok(ShopPolicySpec { freeze: windows, forbid_faults: false, defaults: None }),
+    }]
 }
 
 /// The first so many days of a rule that starts on a day at 09:00.

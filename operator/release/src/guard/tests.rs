@@ -119,6 +119,7 @@ fn hand(revision: i64, to: Option<i64>) -> Write {
         jwt: None,
         mtls: None,
         peers: std::collections::BTreeMap::new(),
+        faults: Vec::new(),
     };
     Write::WriteConfig { document: Box::new(document), generation: 1, replaces: Some(version()) }
 }

@@ -204,7 +204,10 @@ impl Operator {
             Watch::Services => seen.services.clone_from(&is.services),
             Watch::Configs => seen.configs.clone_from(&is.configs),
             Watch::Jobs => seen.jobs.clone_from(&is.jobs),
-            Watch::Policies => seen.policies.clone_from(&is.policies),
+            Watch::Policies => {
+                seen.policies.clone_from(&is.policies);
+                seen.faults.clone_from(&is.faults);
+            }
             Watch::Budgets => seen.budgets.clone_from(&is.budgets),
             Watch::Decisions => seen.decisions.clone_from(&is.decisions),
             Watch::Sources => {

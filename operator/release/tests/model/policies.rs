@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use shop_crds::{ShopPolicySpec, service::release::analysis::Analysis};
-use shop_release::Policy;
+use shop_release::{FaultPolicy, Policy};
 
 use crate::{
     faults::Fault,
@@ -35,6 +35,7 @@ pub(crate) fn change(world: &mut World, dice: &mut Dice, fault: Fault) {
         Fault::Freeze => {
             let gone = dice.one_in(3);
             world.observed.policies = if gone { Vec::new() } else { vec![policy(dice, world.now)] };
+            world.observed.faults = if gone { Vec::new() } else { vec![drill(world.now)] };
         }
         Fault::Overlay => {
             let pod = json!({"spec": {"nodeSelector": {"disk": format!("kind-{}", dice.roll(2))}}});
@@ -116,8 +117,15 @@ fn policy(dice: &mut Dice, now: Timestamp) -> Policy {
     Policy { name, spec: Ok(spec) }
 }
 
+/// A fault in one of the two revisions, which ends by itself.
+fn drill(now: Timestamp) -> FaultPolicy {
+    let spec = json!({"services": ["order"], "share": "5%", "drop": true, "duration": "20s", "match": {"colour": "green"}});
+    FaultPolicy { name: "drill".into(), created: now, spec: Ok(serde_json::from_value(spec).unwrap()) }
+}
+
 /// Only windows that end by themselves are left, and what runs for ever ends: nothing can rest while it goes on.
 pub(crate) fn calm(world: &mut World) {
+    world.observed.faults.clear();
     world.observed.policies.retain(|policy| {
         let windows = policy.spec.as_ref().map(|spec| spec.freeze.as_slice());
         windows.is_ok_and(|windows| {

@@ -12,6 +12,8 @@ const UNREACHED: &[(Reason, &str)] = &[
     (Reason::CertificateIssued, "no service here asks for TLS: told in ../release/mtls.rs"),
     (Reason::AuthorityLost, "as for CertificateIssued"),
     (Reason::PolicyAccepted, "is said of a ShopPolicy, outside of releases"),
+    (Reason::FaultsRefused, "is said of a FaultPolicy, outside of releases"),
+    (Reason::FaultsUnused, "as for FaultsRefused"),
     (
         Reason::ServiceMissing,
         "is said of a ReleaseDecision for which there is no ShopService, and so no plan",

@@ -14,6 +14,7 @@ mod analysed;
 mod back;
 mod canary;
 mod decided;
+mod drills;
 mod forward;
 mod found;
 mod gates;

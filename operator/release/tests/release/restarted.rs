@@ -160,3 +160,21 @@ fn records_go_with_their_revision_and_a_lost_status_knows_them() {
     assert!(world.observed.revisions.iter().all(|one| one.number != 1), "{}", world.describe());
     assert_eq!(records(&world), Vec::<i64>::new());
 }
+
+/// A sidecar that is older than what it is told refuses it, and goes on as before: nobody would see why nothing changes.
+#[test]
+fn who_has_older_sidecars_is_told_to_restart() {
+    let mut world = running(2);
+    let message = "refused: cannot be read: unknown field `faults`, expected one of `schema`, `identity`";
+    let (since, at) = (world.now, world.now);
+    let failed = shop_release::PushFailed { since, at, message: message.into() };
+    world.observed.pods[0].sidecar.failed = Some(failed);
+    world.run(2);
+    let blocked = world.status.blocked.clone().unwrap();
+    assert_eq!(blocked.reason, Reason::SidecarUnreachable);
+    assert_eq!(blocked.command.as_deref(), Some("kubectl shop restart order -n shop"));
+    assert!(blocked.message.contains("is older than a field that the spec uses"), "{}", blocked.message);
+    world.observed.pods[0].sidecar.failed = None;
+    world.run(2);
+    assert_eq!(world.blocked(), None);
+}
