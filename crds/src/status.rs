@@ -80,8 +80,6 @@ pub struct ShopServiceStatus {
 
 /// A fault that sidecars inject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(rename_all = "camelCase")]
 pub struct FaultState {
     /// Name of the FaultPolicy.
     pub policy: String,

@@ -27,7 +27,7 @@ impl Told {
 #[derive(Debug)]
 pub(crate) struct Patience {
     /// `None`: it may be as slow as it likes.
-    limits: Option<&'static Limits>,
+    limits: Option<Limits>,
     /// Bytes that moved before the first wait.
     bytes: usize,
     /// Made at the first wait: most peers are never waited for.
@@ -44,7 +44,7 @@ struct Wait {
 }
 
 impl Patience {
-    pub(crate) fn new(limits: &'static Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self { limits: Some(limits), bytes: 0, wait: None, until: None }
     }
 
@@ -53,7 +53,7 @@ impl Patience {
     }
 
     /// Until something is told.
-    pub(crate) fn until(limits: &'static Limits, until: Told) -> Self {
+    pub(crate) fn until(limits: Limits, until: Told) -> Self {
         Self { until: Some(until), ..Self::new(limits) }
     }
 
@@ -75,7 +75,7 @@ impl Patience {
         let Some(limits) = self.limits else { return Poll::Pending };
         let bytes = self.bytes;
         let wait = self.wait.get_or_insert_with(|| {
-            let mut pace = Pace::new(*limits);
+            let mut pace = Pace::new(limits);
             pace.moved(Duration::ZERO, bytes);
             // The timer is set to the right moment below.
             Box::new(Wait {

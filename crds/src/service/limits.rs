@@ -18,6 +18,9 @@ pub struct Limits {
     /// calls have the deadline that they bring (`grpc-timeout`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_timeout: Option<Span>,
+    /// How long callers are waited for. Changes count on open connections too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<Timeouts>,
     /// Longest body of a request, as in `1Mi`, else 413; none unless said. Messages of gRPC streams are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<Amount>,
@@ -41,6 +44,24 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 43)))]
     pub deny: Vec<String>,
+}
+
+/// How long callers are waited for. WebSockets, streams and gRPC calls that have begun have no timeout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename_all = "camelCase")]
+pub struct Timeouts {
+    /// Longest time from the first byte of a request's head to its last, else the connection is closed; default 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<Span>,
+    /// Longest wait for more of a request's body before its answer has begun, else 408; default 30s. In the mean of all waits a body
+    /// must have 240 bytes a second, after this time, or after 5s where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Span>,
+    /// Longest time that a connection has no request, else it is closed; default 1h. Clients that keep connections for longer than a
+    /// load balancer in front does lose requests: let this be longer than its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Span>,
 }
 
 /// How often callers may ask.
@@ -117,7 +138,7 @@ impl Concurrency {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteMatch {
-    /// This path and all below it: `/orders` is `/orders/7` too.
+    /// This path and all below it: `/orders` is `/orders/7` too. `{name}` stands for any one segment, as in `/orders/{id}/pay`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub path: Option<String>,

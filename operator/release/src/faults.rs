@@ -270,8 +270,9 @@ mod tests {
     fn fault(name: &str, created: &str, changes: serde_json::Value) -> FaultPolicy {
         let mut spec =
             json!({"services": ["order"], "share": "5%", "abort": {"status": 503}, "duration": "10m"});
-        for (field, value) in changes.as_object().unwrap() {
-            spec[field] = value.clone();
+        let serde_json::Value::Object(changes) = changes else { panic!("an object") };
+        for (field, value) in changes {
+            spec[field.as_str()] = value;
         }
         let spec: Result<FaultPolicySpec, _> = serde_json::from_value(spec);
         let spec = spec.map_err(|error| error.to_string());

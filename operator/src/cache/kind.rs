@@ -52,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ShopService,
         Self::ReleaseDecision,
         Self::ShopPolicy,

@@ -213,6 +213,33 @@ fn no_header_is_refused_by_sidecars_that_the_definition_takes() {
     }
 }
 
+fn drills() -> Vec<Fault> {
+    vec![
+        Fault {
+            policy: "drill".into(),
+            until_unix_ms: 1_795_370_000_000,
+            share: 500,
+            path: Some("/orders/{id}".into()),
+            method: Some("POST".into()),
+            headers: vec![("x-drill".into(), "yes".into())],
+            dependency: Some("inventory".into()),
+            delay: Some((200, 100)),
+            end: Some(FaultEnd::Abort { status: 503, grpc: Some(14) }),
+        },
+        Fault {
+            policy: "drop".into(),
+            until_unix_ms: 1,
+            share: 10_000,
+            path: None,
+            method: None,
+            headers: Vec::new(),
+            dependency: None,
+            delay: None,
+            end: Some(FaultEnd::Drop),
+        },
+    ]
+}
+
 #[test]
 fn a_document_is_read_back_as_it_was_planned() {
     let planned = SidecarDocument {
@@ -283,30 +310,7 @@ fn a_document_is_read_back_as_it_was_planned() {
             callers: vec!["spiffe://cluster.local/ns/shop/svc/gateway".into()],
         }),
         peers: [("inventory".to_owned(), "spiffe://cluster.local/ns/shop/svc/inventory".to_owned())].into(),
-        faults: vec![
-            Fault {
-                policy: "drill".into(),
-                until_unix_ms: 1_795_370_000_000,
-                share: 500,
-                path: Some("/orders/{id}".into()),
-                method: Some("POST".into()),
-                headers: vec![("x-drill".into(), "yes".into())],
-                dependency: Some("inventory".into()),
-                delay: Some((200, 100)),
-                end: Some(FaultEnd::Abort { status: 503, grpc: Some(14) }),
-            },
-            Fault {
-                policy: "drop".into(),
-                until_unix_ms: 1,
-                share: 10_000,
-                path: None,
-                method: None,
-                headers: Vec::new(),
-                dependency: None,
-                delay: None,
-                end: Some(FaultEnd::Drop),
-            },
-        ],
+        faults: drills(),
     };
     let keys = Keys { push: "p".into(), handover: "k1".into() };
     let address = |kind: ServiceKind| kind.name("order");

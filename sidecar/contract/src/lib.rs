@@ -28,7 +28,9 @@ pub use document::{
     PublicKeys, Readiness, Role, SCHEMA,
 };
 pub use fault::{Delay, Fault, FaultEnd, FaultMatch, MAX_DELAY_MS, MAX_FAULT_HEADERS, MAX_FAULTS};
-pub use limits::{Concurrency, Limits, MAX_RULES, Per, Priority, PriorityClass, Rate, RouteMatch, UserKey};
+pub use limits::{
+    Concurrency, Limits, MAX_RULES, Per, Priority, PriorityClass, Rate, RouteMatch, Timeouts, UserKey,
+};
 pub use names::{env, files, headers, paths, ports, reasons};
 pub use network::{Network, NotANetwork};
 pub use push::{Acknowledgement, Push, SIGNATURE_HEADER, document_hash};

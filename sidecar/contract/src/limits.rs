@@ -29,6 +29,9 @@ pub struct Limits {
     /// Longest time from a request's head to its answer's head, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_timeout_ms: Option<u64>,
+    /// How long callers are waited for; absent: as the sidecar has it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<Timeouts>,
     /// Longest body of a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<u64>,
@@ -47,6 +50,35 @@ pub struct Limits {
     /// Ranges of addresses that are refused. At most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
+}
+
+/// How long callers are waited for, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Timeouts {
+    /// From the first byte of a head to its last; absent: 10 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_ms: Option<u64>,
+    /// For more of a body, before an answer has begun; absent: 30 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_ms: Option<u64>,
+    /// Without a request; absent: an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+}
+
+impl Timeouts {
+    fn validate(&self) -> Result<(), InvalidDocument> {
+        for (field, value) in [
+            ("limits.timeouts.headerMs", self.header_ms),
+            ("limits.timeouts.bodyMs", self.body_ms),
+            ("limits.timeouts.idleMs", self.idle_ms),
+        ] {
+            let value = usize::try_from(value.unwrap_or(1)).unwrap_or(usize::MAX);
+            range(field, "1 ms to a day", value, 1..=MAX_WINDOW_MS)?;
+        }
+        Ok(())
+    }
 }
 
 /// How often callers may ask.
@@ -171,6 +203,7 @@ impl Limits {
         ] {
             at_least_one(field, value.map_or(1, |value| i64::try_from(value).unwrap_or(i64::MAX)))?;
         }
+        self.timeouts.as_ref().map_or(Ok(()), Timeouts::validate)?;
         range("limits.priority", "at most 16 rules", self.priority.len(), 0..=MAX_RULES)?;
         self.priority.iter().try_for_each(|rule| rule.matches.validate("limits.priority.match.path"))?;
         range("limits.rate", "at most 16 rules", self.rate.len(), 0..=MAX_RULES)?;

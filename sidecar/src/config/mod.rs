@@ -291,6 +291,11 @@ impl Config {
         self.put(current.document.clone(), secrets, pushed);
     }
 
+    /// How long callers are waited for.
+    pub(crate) fn timeouts(&self) -> &limits::Timeouts {
+        &self.limited.timeouts
+    }
+
     /// What other pods are to be told; once.
     pub(crate) fn suspensions(&self) -> Option<mpsc::Receiver<limits::peers::Suspension>> {
         self.limited.suspensions()

@@ -173,11 +173,15 @@ impl SharedReader {
     }
 
     /// A request's body begins.
-    pub(crate) fn begin_body(&self, framing: Framing, expects_continue: bool) -> CallerBody {
+    pub(crate) fn begin_body(
+        &self,
+        framing: Framing,
+        expects_continue: bool,
+        pace: pace::Limits,
+    ) -> CallerBody {
         let mut shared = self.lock();
         shared.expects_continue = expects_continue;
-        shared.patience =
-            if framing == Framing::Empty { Patience::endless() } else { Patience::new(&pace::BODY) };
+        shared.patience = if framing == Framing::Empty { Patience::endless() } else { Patience::new(pace) };
         shared.bodies += 1;
         if let Some(reader) = &mut shared.reader {
             reader.begin_body(framing);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
+/// Shortest time between two looks at a connection.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// How often the other side is asked for a sign of life.
 const EVERY: Duration = Duration::from_secs(30);
 
@@ -15,6 +17,8 @@ pub(crate) struct Alive {
     ticks: Interval,
     unanswered: bool,
     idle_since: Option<Instant>,
+    /// When it was asked last.
+    asked: Instant,
 }
 
 /// What is known of a connection.
@@ -27,10 +31,12 @@ pub(crate) enum State {
 }
 
 impl Alive {
-    pub(crate) fn new(pings: Option<PingPong>) -> Self {
-        let mut ticks = interval_at(Instant::now() + EVERY, EVERY);
+    /// `idle` is how long it may have no stream: it is looked at four times in that time, or more often.
+    pub(crate) fn new(pings: Option<PingPong>, idle: Duration) -> Self {
+        let (now, every) = (Instant::now(), (idle / 4).clamp(SHORTEST, EVERY));
+        let mut ticks = interval_at(now + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { pings, ticks, unanswered: false, idle_since: None }
+        Self { pings, ticks, unanswered: false, idle_since: None, asked: now }
     }
 
     /// Ready when it is time to look at the connection. `is_busy`: whether it has streams, asked only then;
@@ -51,11 +57,14 @@ impl Alive {
         }
         // The next tick must wake the task too.
         let _ = self.ticks.poll_tick(context);
-        if self.unanswered {
+        // Ticks may be a little early or late.
+        let is_due = self.asked.elapsed() > EVERY / 10 * 9;
+        if self.unanswered && is_due {
             return Poll::Ready(State::Dead);
         }
         let is_busy = is_busy();
-        if let Some(pings) = self.pings.as_mut().filter(|_| is_busy || ping_idle) {
+        if let Some(pings) = self.pings.as_mut().filter(|_| is_due && (is_busy || ping_idle)) {
+            self.asked = Instant::now();
             self.unanswered =
                 pings.send_ping(Ping::opaque()).is_ok() && pings.poll_pong(context).is_pending();
         }

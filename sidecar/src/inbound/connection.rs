@@ -23,8 +23,6 @@ use crate::tls::{self, Stream};
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client may be silent after connecting.
 const FIRST_BYTE: Duration = Duration::from_mins(1);
-/// How long a preface may take from its first byte.
-const PREFACE_TIME: Duration = Duration::from_secs(10);
 
 /// Serves a connection to its end. `bytes`: it is for a service whose protocol is tcp, by this document.
 pub(super) async fn serve(
@@ -118,7 +116,7 @@ async fn tell_protocol(
     tokio::select! {
         read = read_first => { read?; }
         () = drained => return None,
-        () = tokio::time::sleep(FIRST_BYTE) => return None,
+        () = tokio::time::sleep(FIRST_BYTE.min(proxy.config.timeouts().idle())) => return None,
     }
     let rest = async {
         while length < PREFACE.len() && first.get(..length) == PREFACE.get(..length) {
@@ -129,7 +127,7 @@ async fn tell_protocol(
         }
         Some(())
     };
-    tokio::time::timeout(PREFACE_TIME, rest).await.ok()??;
+    tokio::time::timeout(proxy.config.timeouts().header(), rest).await.ok()??;
     Some(length)
 }
 

@@ -20,7 +20,7 @@ use super::request::Answer;
 use super::sender::Peer;
 use super::signal::Signal;
 use super::tunnel::{Ends, Tunnel};
-use super::{IDLE_CONNECTION, Proxy, request};
+use super::{Proxy, request};
 use crate::clock::Clock;
 use crate::http1::{
     Encoder, Halves, Incoming, Interim, Reader, RequestHead, SharedReader, Writer, put_answer_head,
@@ -31,8 +31,6 @@ use crate::tls::Stream;
 
 /// Head of a request, beyond which it is answered 431.
 const MAX_HEAD: usize = 32 * 1024;
-/// How long a head may take from its first byte.
-const HEAD: Duration = Duration::from_secs(10);
 /// Bytes after a request that are read before it is answered, to notice that the client has gone.
 const AHEAD: usize = 64 * 1024;
 /// How long a client that still sends is listened to after its last answer: closing at once would reset the connection, and
@@ -140,7 +138,7 @@ impl Connection {
                 self.wait(drain).await?;
             } else {
                 let since = self.life.head_since().unwrap_or_else(|| self.now());
-                let until = self.proxy.telemetry.clock.instant(since + HEAD);
+                let until = self.proxy.telemetry.clock.instant(since + self.proxy.config.timeouts().header());
                 let filled = tokio::time::timeout_at(until, self.fill()).await;
                 filled.ok().filter(|read| *read > 0)?;
             }
@@ -155,7 +153,7 @@ impl Connection {
     ) -> Option<()> {
         self.reader.with(Reader::release);
         self.writer.release();
-        let idle_until = tokio::time::Instant::now() + IDLE_CONNECTION;
+        let idle_until = tokio::time::Instant::now() + self.proxy.config.timeouts().idle();
         while !self.proxy.drain.is_draining() {
             let (reader, idle) = (&self.reader, &mut self.idle);
             let read = poll_fn(|context| match poll_fill(reader, context) {
@@ -175,7 +173,7 @@ impl Connection {
             let now = self.now();
             let until = match self.life.idle(begun, now) {
                 Idle::WaitUntil(until) => until,
-                Idle::Busy => now + HEAD,
+                Idle::Busy => now + self.proxy.config.timeouts().header(),
                 // A request that has come in the meantime is still served.
                 Idle::Close => now,
             };
@@ -198,7 +196,7 @@ impl Connection {
         let RequestHead { request, framing, keep_alive, expects_continue } = head;
         let (is_http10, is_head) = (request.version() == Version::HTTP_10, request.method() == Method::HEAD);
         let takes_trailers = super::headers::takes_trailers(request.headers());
-        let body = self.reader.begin_body(framing, expects_continue);
+        let body = self.reader.begin_body(framing, expects_continue, self.proxy.config.timeouts().body());
         let body = if framing == Framing::Empty { Incoming::Empty } else { Incoming::Caller(body) };
         let mut presence = Presence::new(self.proxy.telemetry.clock);
         let answered = {
@@ -261,7 +259,7 @@ impl Connection {
     async fn write(&mut self, body: AnswerBody, mut encoder: Encoder, mut presence: Presence) -> bool {
         let mut body = (!body.is_end_stream()).then_some(body);
         let (reader, writer) = (&self.reader, &mut self.writer);
-        let (mut patience, mut written) = (Patience::new(&pace::ANSWER), writer.written);
+        let (mut patience, mut written) = (Patience::new(pace::ANSWER), writer.written);
         poll_fn(|context| match writer.poll_pump(context, &mut body, &mut encoder) {
             Poll::Ready(written) => Poll::Ready(written.is_ok()),
             Poll::Pending if presence.has_gone(reader, context) => Poll::Ready(false),

@@ -32,9 +32,6 @@ use crate::tls::Handshakes;
 /// Connections before a document says how many may come.
 const MAX_CONNECTIONS: usize = 1_000;
 
-/// How long a connection may be open without a request.
-const IDLE_CONNECTION: Duration = Duration::from_hours(1);
-
 /// What all requests share.
 #[derive(Debug)]
 pub struct Proxy {

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod peers;
 mod rate;
 mod route;
+mod timeouts;
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -29,6 +30,7 @@ use peers::{Suspension, Teller};
 pub use rate::Screened;
 use rate::{Rates, Told};
 pub(crate) use route::Route;
+pub use timeouts::Timeouts;
 
 use crate::clock::Clock;
 use crate::handover::MacKeys;
@@ -46,6 +48,7 @@ const RETRY_AT_LEAST: Duration = Duration::from_secs(1);
 pub struct Shared {
     places: Arc<Places>,
     keys: Arc<Keys>,
+    pub(crate) timeouts: Timeouts,
     telemetry: Arc<Telemetry>,
     teller: Teller,
     /// Until somebody tells the peers.
@@ -61,6 +64,7 @@ impl Shared {
             suspensions: Mutex::new(Some(suspensions)),
             places: Arc::new(Places::new(Arc::clone(telemetry))),
             keys: Arc::new(Keys::new(Arc::clone(telemetry))),
+            timeouts: Timeouts::default(),
             telemetry: Arc::clone(telemetry),
         }
     }
@@ -126,6 +130,7 @@ impl Limits {
     ) -> Self {
         let none = shop_contract::Limits::default();
         let limits = limits.unwrap_or(&none);
+        shared.timeouts.set(limits.timeouts.unwrap_or_default());
         let places = limits.concurrency.map(|concurrency| {
             shared.places.resize(concurrency.max as usize, concurrency.queue as usize);
             Arc::clone(&shared.places)

@@ -21,6 +21,17 @@ pub(super) fn rules() -> Vec<Rule> {
             "write a path, a method, or both, as in match: {path: /orders, method: POST}",
         ),
     ];
+    for (field, longest) in [
+        ("spec.limits.timeouts.header", "5m"),
+        ("spec.limits.timeouts.body", "1h"),
+        ("spec.limits.timeouts.idle", "24h"),
+    ] {
+        rules.push(shop(
+            field,
+            format!("self.matches({SPAN}) && {}", between("1s", longest)),
+            format!("write a duration from 1s to {longest}, a number and a unit (s, m, h), as in 10s"),
+        ));
+    }
     for field in ["spec.limits.rate[].window", "spec.limits.rate[].suspend"] {
         rules.push(shop(
             field,

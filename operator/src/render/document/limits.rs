@@ -10,6 +10,11 @@ pub(super) fn limits(limits: &limits::Limits) -> contract::Limits {
             queue: number(concurrency.queue()),
         }),
         request_timeout_ms: limits.request_timeout.map(millis),
+        timeouts: limits.timeouts.as_ref().map(|timeouts| contract::Timeouts {
+            header_ms: timeouts.header.map(millis),
+            body_ms: timeouts.body.map(millis),
+            idle_ms: timeouts.idle.map(millis),
+        }),
         max_body_bytes: limits.max_body_bytes.as_ref().and_then(Amount::units),
         priority: limits
             .priority
@@ -37,6 +42,11 @@ pub(super) fn stored_limits(limits: &contract::Limits) -> limits::Limits {
             queue: Some(signed(concurrency.queue)),
         }),
         request_timeout: limits.request_timeout_ms.map(Span::millis),
+        timeouts: limits.timeouts.map(|timeouts| limits::Timeouts {
+            header: timeouts.header_ms.map(Span::millis),
+            body: timeouts.body_ms.map(Span::millis),
+            idle: timeouts.idle_ms.map(Span::millis),
+        }),
         max_body_bytes: limits.max_body_bytes.map(|bytes| Amount(bytes.to_string())),
         priority: limits
             .priority

@@ -13,10 +13,10 @@ use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 
+use super::Proxy;
 use super::rewind::Rewind;
 use super::sender::Peer;
 use super::signal::Signal;
-use super::{IDLE_CONNECTION, Proxy};
 use crate::http2::{Alive, CONNECTION_WINDOW, MAX_FRAME, SEND_BUFFER, STREAM_WINDOW, State};
 
 /// Header list of a request, beyond which it is answered 431.
@@ -77,7 +77,7 @@ pub(super) async fn serve(stream: Rewind, peer: Peer, proxy: &Arc<Proxy>) {
         .max_local_error_reset_streams(Some(MAX_ERRORS))
         .enable_connect_protocol();
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
-    let mut alive = Alive::new(connection.ping_pong());
+    let mut alive = Alive::new(connection.ping_pong(), proxy.config.timeouts().idle());
     let conduct = Arc::new(Conduct::default());
     let begun = std::pin::pin!(proxy.drain.begun());
     let mut begun = Signal::new(begun, || proxy.drain.is_draining());
@@ -85,10 +85,18 @@ pub(super) async fn serve(stream: Rewind, peer: Peer, proxy: &Arc<Proxy>) {
     let mut deadline = Signal::new(deadline, || proxy.drain.is_overdue());
     let last = tokio::time::sleep(Duration::ZERO);
     let mut last = std::pin::pin!(last);
-    let (mut leaving, mut overdue) = (false, false);
+    let (mut leaving, mut overdue, mut seen) = (false, false, 0);
+    // Whoever leaves already is not told so twice.
+    let longest_idle = |leaving| if leaving { Duration::MAX } else { proxy.config.timeouts().idle() };
     loop {
         let event = poll_fn(|context| {
-            if let Poll::Ready(event) = poll_connection(&mut connection, &mut alive, leaving, context) {
+            if let Poll::Ready(event) = poll_connection(
+                &mut connection,
+                &mut alive,
+                (&conduct, &mut seen),
+                longest_idle(leaving),
+                context,
+            ) {
                 return Poll::Ready(event);
             }
             if !leaving && begun.poll(context).is_ready() {
@@ -131,7 +139,8 @@ pub(super) async fn serve(stream: Rewind, peer: Peer, proxy: &Arc<Proxy>) {
 fn poll_connection(
     connection: &mut Connection<Rewind, Bytes>,
     alive: &mut Alive,
-    leaving: bool,
+    (conduct, seen): (&Conduct, &mut u32),
+    longest_idle: Duration,
     context: &mut Context<'_>,
 ) -> Poll<Event> {
     match connection.poll_accept(context) {
@@ -139,9 +148,14 @@ fn poll_connection(
         Poll::Ready(_) => return Poll::Ready(Event::Ended),
         Poll::Pending => {}
     }
-    match alive.poll(context, || connection.has_streams(), true) {
+    // Requests between two looks count as well.
+    let is_busy = || {
+        let begun = conduct.begun.load(Ordering::Relaxed);
+        begun != std::mem::replace(seen, begun) || connection.has_streams()
+    };
+    match alive.poll(context, is_busy, true) {
         Poll::Ready(State::Dead) => Poll::Ready(Event::Abandon(Reason::NO_ERROR)),
-        Poll::Ready(State::Idle(time)) if time >= IDLE_CONNECTION && !leaving => Poll::Ready(Event::Leave),
+        Poll::Ready(State::Idle(time)) if time >= longest_idle => Poll::Ready(Event::Leave),
         Poll::Ready(State::Idle(_)) | Poll::Pending => Poll::Pending,
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn serve(
     } else {
         // Who waits for a 100 is not slow.
         let waits = head.headers.contains_key(header::EXPECT);
-        let limits = if waits { &pace::ANSWER } else { &pace::BODY };
+        let limits = if waits { pace::ANSWER } else { proxy.config.timeouts().body() };
         let patience = if is_grpc { Patience::endless() } else { Patience::until(limits, answered.clone()) };
         (Incoming::Http2(Received::new(stream, &head.headers, patience)), None)
     };
@@ -115,7 +115,7 @@ async fn send(
     if ended {
         return;
     }
-    let patience = if hurries { Patience::new(&pace::ANSWER) } else { Patience::endless() };
+    let patience = if hurries { Patience::new(pace::ANSWER) } else { Patience::endless() };
     let mut sending = Sending::new(stream, body, patience, Reason::INTERNAL_ERROR);
     // However it ends: what is counted is counted when the body is dropped.
     let _ = poll_fn(|context| sending.poll(context)).await;

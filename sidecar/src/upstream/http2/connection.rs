@@ -87,7 +87,7 @@ impl Open {
 
 /// Drives a connection to its end. While it has streams, the other side is asked for signs of life.
 async fn drive(mut connection: Connection<Socket, Bytes>, use_: Arc<Use>) {
-    let mut alive = Alive::new(connection.ping_pong());
+    let mut alive = Alive::new(connection.ping_pong(), LONGEST_IDLE);
     poll_fn(|context| {
         if Pin::new(&mut connection).poll(context).is_ready() {
             return Poll::Ready(());

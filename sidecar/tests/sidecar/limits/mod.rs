@@ -4,6 +4,7 @@ mod at_once;
 mod deadlines;
 mod peers;
 mod rates;
+mod timeouts;
 
 use std::sync::Arc;
 
