@@ -20,6 +20,12 @@ pub fn bin() -> PathBuf {
     workspace::state().join("bin")
 }
 
+/// Installs what tests need that are no cluster's. Needs root only if something is missing.
+pub fn ensure_for_tests() -> Result<()> {
+    let _lock = Lock::acquire("setup")?;
+    packages::ensure_for_tests()
+}
+
 /// Makes the machine ready to run clusters: checks it, installs missing packages and builds missing programs.
 pub fn ensure() -> Result<()> {
     machine::check_root()?;

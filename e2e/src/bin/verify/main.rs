@@ -53,6 +53,7 @@ fn main() -> ExitCode {
             }
         }
         match stage.kind {
+            Kind::Packages => prepare::packages(&mut summary),
             Kind::Prepare => prepared = Some(prepare::run(&mut summary)),
             Kind::Commands(commands) => run::commands(&stage, commands, &mut summary),
             Kind::Tests(commands) => run::tests(&stage, commands, &mut summary),

@@ -1,9 +1,9 @@
-//! The cluster that the cluster tests share.
+//! What tests stand on: packages, and the cluster that the cluster tests share.
 
 use std::time::Instant;
 
 use shop_e2e::cluster::{Cluster, DEFAULT_NAME};
-use shop_e2e::harness;
+use shop_e2e::{harness, setup};
 
 use crate::run;
 use crate::summary::{Outcome, Summary};
@@ -22,6 +22,20 @@ pub(crate) fn run(summary: &mut Summary) -> bool {
     let ready = !outcome.has_failed();
     summary.add("prepare", outcome.after(begin.elapsed()));
     ready
+}
+
+/// Installs what tests need.
+pub(crate) fn packages(summary: &mut Summary) {
+    let begin = Instant::now();
+    run::announce("packages: what tests need of the distribution");
+    let outcome = match setup::ensure_for_tests() {
+        Ok(()) => Outcome::passed(),
+        Err(error) => {
+            println!("{error:#}");
+            Outcome::failed("packages are missing, and could not be installed")
+        }
+    };
+    summary.add("packages", outcome.after(begin.elapsed()));
 }
 
 /// Takes the cluster down, unless somebody may want to look at it.

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Commands(&'static [&'static [&'static str]]),
     /// Cargo commands that run tests.
     Tests(&'static [&'static [&'static str]]),
+    /// Packages that tests need.
+    Packages,
     /// Programs, images, cluster and operator.
     Prepare,
     /// A program of `e2e/tests`, named as the stage, so many tests at a time.
@@ -27,7 +29,7 @@ pub(crate) enum Kind {
 pub(crate) const LIMIT: Duration = Duration::from_mins(25);
 
 /// All stages, in the order in which they are run.
-pub(crate) const STAGES: [Stage; 11] = [
+pub(crate) const STAGES: [Stage; 12] = [
     Stage { name: "format", kind: Kind::Commands(&[&["fmt", "--all", "--check"]]) },
     Stage {
         name: "lint",
@@ -37,6 +39,7 @@ pub(crate) const STAGES: [Stage; 11] = [
             &["clippy", "--workspace", "--test", "*", "--quiet", "--", "-D", "warnings"],
         ]),
     },
+    Stage { name: "packages", kind: Kind::Packages },
     Stage {
         name: "unit",
         // By themselves tests explore a little of the model; here they explore it whole, and with every kept mutation.
