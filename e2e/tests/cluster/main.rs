@@ -3,6 +3,7 @@
 
 mod abort;
 mod adopted;
+mod calls;
 mod config;
 mod crash_loop;
 mod decisions;
