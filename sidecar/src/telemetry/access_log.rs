@@ -295,8 +295,8 @@ mod tests {
         let text = serde_json::to_string(&written(&line)).expect("json");
         let expected = concat!(
             r#"{"timestamp":"1970-01-01T00:00:01.5Z","level":"WARN","service":"order","message":"connection","#,
-            r#""status":503,"duration_ms":1.234,"protocol":"tcp","client":"10.0.0.1","revision":7,"colour":"green","#,
-            r#""handed_over":false,"taken_over":true,"reason":"app-unreachable","received_bytes":5,"sent_bytes":7}"#,
+            r#""status":503,"duration_ms":1.234,"protocol":"tcp","client":"10.0.0.1","caller":"spiffe://a/svc/cart","#,
+            r#""revision":7,"colour":"green","handed_over":false,"taken_over":true,"reason":"app-unreachable","received_bytes":5,"sent_bytes":7}"#,
         );
         assert_eq!(text, expected);
     }
