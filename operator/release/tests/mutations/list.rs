@@ -64,11 +64,6 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         invariant: 1,
-        what: "pods that are about to be removed are taken for those that come",
-        edits: &[edit("realise.rs", "view.is_doomed(revision)", "revision < 0 && view.is_doomed(revision)")],
-    },
-    Mutation {
-        invariant: 1,
         what: "a share is handed to pods that do not know what they are",
         edits: &[edit(
             "handoff.rs",
