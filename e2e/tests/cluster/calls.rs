@@ -102,16 +102,24 @@ fn fault(lasts: &str) -> String {
     .to_string()
 }
 
-/// The gateway, which calls the product service through its sidecar.
+/// The gateway, which calls the product service through its sidecar, and the user service for the keys of tokens.
 async fn gateway(session: &Session) -> Result<Shop> {
-    let shop = Shop::new(session.client(), session.namespace(), "gateway").await?;
-    let fields = json!({
+    let user = json!({"command": ["/shopd", "user"]});
+    let gateway = json!({
         "command": ["/shopd", "gateway"],
-        "dependsOn": [{"name": "product", "localPort": LOCAL_PORT, "timeout": "2s", "retries": 2}],
+        // All requests of this test come from one address: the gateway's own limits are left to its sidecar, which has none.
+        "env": [{"name": "SHOP_SIDECAR", "value": "limits"}],
+        "dependsOn": [
+            {"name": "product", "localPort": LOCAL_PORT, "timeout": "2s", "retries": 2},
+            {"name": "user", "localPort": LOCAL_PORT + 1},
+        ],
     });
-    shop.apply(&Spec::new(1).replicas(1).patch(fields)).await?;
-    shop.wait_stable(1, PATIENCE).await?;
-    Ok(shop)
+    for (name, fields) in [("user", user), ("gateway", gateway)] {
+        let shop = Shop::new(session.client(), session.namespace(), name).await?;
+        shop.apply(&Spec::new(1).replicas(1).patch(fields)).await?;
+        shop.wait_stable(1, PATIENCE).await?;
+    }
+    Shop::new(session.client(), session.namespace(), "gateway").await
 }
 
 async fn get(shop: &Shop, path: &str) -> Result<Answer> {
