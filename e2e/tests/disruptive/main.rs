@@ -17,7 +17,7 @@ use kube::{
 use serde_json::json;
 use shop_e2e::{
     harness::{OPERATOR_NAMESPACE, RELEASE, Session, eventually},
-    scenario::{Operator, PATIENCE, Shop, is_ready, operator_pods, without_failure},
+    scenario::{PATIENCE, Shop, is_ready, operator_pods, without_failure},
 };
 
 /// Requests in a second.
