@@ -20,6 +20,9 @@ pub(crate) fn of(figures: &Figures) -> String {
     let mut text = table(figures);
     text.push('\n');
     text.push_str(&plot(figures));
+    if let Some(soak) = &figures.soak {
+        let _ = writeln!(text, "\nUnder a load that lasts, with all features: `{}`", soak.to_json());
+    }
     text
 }
 
@@ -71,7 +74,7 @@ fn plot(figures: &Figures) -> String {
     let joined =
         |of: fn(&(&str, String, String)) -> String| measured.iter().map(of).collect::<Vec<_>>().join(", ");
     format!(
-        "```mermaid\nxychart-beta\n  title \"CPU per request in µs: Envoy, and in front of it shop-sidecar\"\n  \
+        "```mermaid\nxychart-beta\n  title \"CPU per request in µs: Envoy behind, shop-sidecar in front\"\n  \
          x-axis [{}]\n  y-axis \"µs\"\n  bar [{}]\n  bar [{}]\n```\n",
         joined(|one| format!("\"{}\"", one.0)),
         joined(|one| one.1.clone()),
