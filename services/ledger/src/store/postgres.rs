@@ -12,29 +12,11 @@ use super::{Decide, Offer, Store, StoreError, schema};
 use crate::command::{Outcome, Refusal};
 use crate::decide::Keys;
 use crate::domain::Millis;
-use crate::domain::ids::{LEASE, Lease, SlotRow, free_slot};
+use crate::domain::ids::{LEASE, Lease, free_slot};
 
 mod rows {
     use super::{PgPool, PgRow, StoreError, reading};
     reading!(PgRow, PgPool, PostgresReader);
-
-    impl PostgresReader {
-        pub(super) const fn new(pool: PgPool) -> Self {
-            Self { pool }
-        }
-    }
-
-    pub(super) fn read_order(row: &PgRow) -> Result<Order, StoreError> {
-        order(row)
-    }
-
-    pub(super) fn read_item(row: &PgRow) -> Result<Item, StoreError> {
-        item(row)
-    }
-
-    pub(super) fn read_reservation(row: &PgRow) -> Result<Reservation, StoreError> {
-        reservation(row)
-    }
 }
 
 pub use open::open;
@@ -98,7 +80,7 @@ impl Store for PostgresStore {
             .fetch_all(&mut *transaction)
             .await
             .map_err(StoreError::Read)?;
-        let rows = rows.iter().map(slot_row).collect::<Result<Vec<_>, _>>()?;
+        let rows = rows.iter().map(rows::slot).collect::<Result<Vec<_>, _>>()?;
         let Some(lease) = free_slot(&rows, now) else { return Ok(None) };
         sqlx::query(
             "INSERT INTO id_slots (slot, holder, epoch, expires_at, last_ms) VALUES ($1, $2, $3, $4, $5) \
@@ -157,11 +139,4 @@ impl PostgresStore {
         .map_err(StoreError::Write)?;
         Ok(kept.rows_affected() == 1)
     }
-}
-
-fn slot_row(row: &PgRow) -> Result<SlotRow, StoreError> {
-    let number = |column| row.try_get::<i64, _>(column).map_err(StoreError::Read);
-    let slot = number(0)?;
-    let slot = u16::try_from(slot).map_err(|_| StoreError::Row(format!("{slot} of id_slots")))?;
-    Ok(SlotRow { slot, epoch: number(1)?, expires_at: number(2)?, last: number(3)? })
 }

@@ -47,12 +47,14 @@ macro_rules! reading {
     ($row:ty, $pool:ty, $reader:ident) => {
         use std::sync::Arc;
 
+        use bytes::Bytes;
         use futures::future::BoxFuture;
         use sqlx::Row as _;
 
+        use crate::domain::ids::SlotRow;
         use crate::domain::order::{lines_from_row, Order, Recorded};
         use crate::domain::{
-            Item, Millis, Money, PricedLine, Reason, Reservation, ReservationState, Sku, Status, Stock,
+            Fingerprint, Item, Key, Known, Millis, Money, PricedLine, Reason, Reservation, ReservationState, Sku, Status, Stock,
         };
         use crate::store::audit::{Audit, Auditor};
         use crate::store::read::{EVENT, ITEM, ORDER, RESERVATION, Reader};
@@ -73,7 +75,7 @@ macro_rules! reading {
             StoreError::Row(format!("{id} of {table}"))
         }
 
-        fn order(row: &$row) -> Result<Order, StoreError> {
+        pub(super) fn order(row: &$row) -> Result<Order, StoreError> {
             let id = number(row, 0)?;
             let lines = row.try_get::<&str, _>(6).map_err(StoreError::Read)?;
             Ok(Order {
@@ -91,7 +93,7 @@ macro_rules! reading {
             })
         }
 
-        fn item(row: &$row) -> Result<Item, StoreError> {
+        pub(super) fn item(row: &$row) -> Result<Item, StoreError> {
             let name = text(row, 0)?;
             Ok(Item {
                 sku: Sku::parse(&name).ok_or_else(|| bad("items", name))?,
@@ -107,7 +109,7 @@ macro_rules! reading {
             })
         }
 
-        fn reservation(row: &$row) -> Result<Reservation, StoreError> {
+        pub(super) fn reservation(row: &$row) -> Result<Reservation, StoreError> {
             let id = number(row, 0)?;
             let lines = row.try_get::<&str, _>(2).map_err(StoreError::Read)?;
             let lines = lines_from_row(lines).ok_or_else(|| bad("reservations", id))?;
@@ -118,6 +120,28 @@ macro_rules! reading {
                 lines: lines.into_iter().map(|PricedLine { line, .. }| line).collect(),
                 expires_at: maybe(row, 3)?,
             })
+        }
+
+        /// A key and what it was answered, from key, fingerprint, target, status, time and answer.
+        pub(super) fn request(row: &$row) -> Result<(Key, Known), StoreError> {
+            let bytes = |column| row.try_get::<&[u8], _>(column).map_err(StoreError::Read);
+            let bad = || StoreError::Row("of requests".to_owned());
+            let key = Key(bytes(0)?.try_into().map_err(|_| bad())?);
+            let known = Known {
+                fingerprint: Fingerprint(bytes(1)?.try_into().map_err(|_| bad())?),
+                target: number(row, 2)?,
+                status: u16::try_from(number(row, 3)?).map_err(|_| bad())?,
+                at: number(row, 4)?,
+                answer: Bytes::copy_from_slice(bytes(5)?),
+            };
+            Ok((key, known))
+        }
+
+        /// A slot, from its number, epoch, end and last time.
+        pub(super) fn slot(row: &$row) -> Result<SlotRow, StoreError> {
+            let slot = number(row, 0)?;
+            let slot = u16::try_from(slot).map_err(|_| bad("id_slots", slot))?;
+            Ok(SlotRow { slot, epoch: number(row, 1)?, expires_at: number(row, 2)?, last: number(row, 3)? })
         }
 
         fn recorded(row: &$row) -> Result<Recorded, StoreError> {
@@ -147,6 +171,10 @@ macro_rules! reading {
         }
 
         impl $reader {
+            pub(super) const fn new(pool: $pool) -> Self {
+                Self { pool }
+            }
+
             async fn ids(
                 &self,
                 sql: &'static str,

@@ -13,29 +13,11 @@ use super::{Decide, Offer, Store, StoreError, schema};
 use crate::command::{Outcome, Refusal};
 use crate::decide::Keys;
 use crate::domain::Millis;
-use crate::domain::ids::{LEASE, Lease, SlotRow, free_slot};
+use crate::domain::ids::{LEASE, Lease, free_slot};
 
 mod rows {
     use super::{SqlitePool, SqliteRow, StoreError, reading};
     reading!(SqliteRow, SqlitePool, SqliteReader);
-
-    impl SqliteReader {
-        pub(super) const fn new(pool: SqlitePool) -> Self {
-            Self { pool }
-        }
-    }
-
-    pub(super) fn read_order(row: &SqliteRow) -> Result<Order, StoreError> {
-        order(row)
-    }
-
-    pub(super) fn read_item(row: &SqliteRow) -> Result<Item, StoreError> {
-        item(row)
-    }
-
-    pub(super) fn read_reservation(row: &SqliteRow) -> Result<Reservation, StoreError> {
-        reservation(row)
-    }
 }
 
 pub use open::open;
@@ -95,7 +77,7 @@ impl Store for SqliteStore {
             .fetch_all(&mut *transaction)
             .await
             .map_err(StoreError::Read)?;
-        let rows = rows.iter().map(slot_row).collect::<Result<Vec<_>, _>>()?;
+        let rows = rows.iter().map(rows::slot).collect::<Result<Vec<_>, _>>()?;
         let Some(lease) = free_slot(&rows, now) else { return Ok(None) };
         sqlx::query(
             "INSERT INTO id_slots (slot, holder, epoch, expires_at, last_ms) VALUES ($1, $2, $3, $4, $5) \
@@ -155,11 +137,4 @@ impl SqliteStore {
         .map_err(StoreError::Write)?;
         Ok(kept.rows_affected() == 1)
     }
-}
-
-fn slot_row(row: &SqliteRow) -> Result<SlotRow, StoreError> {
-    let number = |column| row.try_get::<i64, _>(column).map_err(StoreError::Read);
-    let slot = number(0)?;
-    let slot = u16::try_from(slot).map_err(|_| StoreError::Row(format!("{slot} of id_slots")))?;
-    Ok(SlotRow { slot, epoch: number(1)?, expires_at: number(2)?, last: number(3)? })
 }

@@ -1,13 +1,11 @@
 //! What a batch needs to be decided, in one statement per table, its rows locked in the order of their keys.
 
-use bytes::Bytes;
+use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
 
 use super::FENCE;
-use super::rows::{read_item, read_order, read_reservation};
+use super::rows;
 use crate::decide::{Keys, Loaded};
-use crate::domain::{Fingerprint, Key, Known};
 use crate::store::StoreError;
 
 const REQUESTS: &str = "SELECT q.key, q.fingerprint, q.target, q.status, q.at, coalesce(q.answer, o.answer) \
@@ -30,12 +28,12 @@ pub(super) async fn load(connection: &mut PgConnection, keys: &Keys) -> Result<L
         loaded.fence = fence.unwrap_or_default();
     }
     for row in by_ids(connection, ORDERS, keys.orders.iter().copied().collect()).await? {
-        let order = read_order(&row)?;
+        let order = rows::order(&row)?;
         skus.extend(order.lines.iter().map(|line| line.line.sku.clone()));
         loaded.orders.insert(order.id, order);
     }
     for row in by_ids(connection, RESERVATIONS, keys.reservations.iter().copied().collect()).await? {
-        let reservation = read_reservation(&row)?;
+        let reservation = rows::reservation(&row)?;
         skus.extend(reservation.lines.iter().map(|line| line.sku.clone()));
         loaded.reservations.insert(reservation.id, reservation);
     }
@@ -43,7 +41,7 @@ pub(super) async fn load(connection: &mut PgConnection, keys: &Keys) -> Result<L
         let skus: Vec<_> = skus.iter().map(|sku| sku.as_str().to_owned()).collect();
         let rows = sqlx::query(ITEMS).bind(skus).fetch_all(&mut *connection).await;
         for row in rows.map_err(StoreError::Read)? {
-            let item = read_item(&row)?;
+            let item = rows::item(&row)?;
             loaded.items.insert(item.sku.clone(), item);
         }
     }
@@ -52,7 +50,7 @@ pub(super) async fn load(connection: &mut PgConnection, keys: &Keys) -> Result<L
         let requests: Vec<_> = keys.requests.iter().map(|key| key.0.to_vec()).collect();
         let rows = sqlx::query(REQUESTS).bind(requests).fetch_all(&mut *connection).await;
         for row in rows.map_err(StoreError::Read)? {
-            let (key, known) = request(&row)?;
+            let (key, known) = rows::request(&row)?;
             loaded.requests.insert(key, known);
         }
     }
@@ -68,19 +66,4 @@ async fn by_ids(
         return Ok(Vec::new());
     }
     sqlx::query(sql).bind(ids).fetch_all(connection).await.map_err(StoreError::Read)
-}
-
-fn request(row: &PgRow) -> Result<(Key, Known), StoreError> {
-    let bytes = |column| row.try_get::<&[u8], _>(column).map_err(StoreError::Read);
-    let bad = || StoreError::Row("of requests".to_owned());
-    let key = Key(bytes(0)?.try_into().map_err(|_| bad())?);
-    let status = row.try_get::<i64, _>(3).map_err(StoreError::Read)?;
-    let known = Known {
-        fingerprint: Fingerprint(bytes(1)?.try_into().map_err(|_| bad())?),
-        target: row.try_get(2).map_err(StoreError::Read)?,
-        status: u16::try_from(status).map_err(|_| bad())?,
-        at: row.try_get(4).map_err(StoreError::Read)?,
-        answer: Bytes::copy_from_slice(bytes(5)?),
-    };
-    Ok((key, known))
 }

@@ -1,14 +1,12 @@
 //! What a batch needs to be decided, in one statement per table.
 
-use bytes::Bytes;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::FENCE;
 use super::bulk::Rows;
-use super::rows::{read_item, read_order, read_reservation};
+use super::rows;
 use crate::decide::{Keys, Loaded};
-use crate::domain::{Fingerprint, Key, Known};
+use crate::domain::Key;
 use crate::store::StoreError;
 
 static REQUESTS: Rows = Rows::new(
@@ -41,7 +39,7 @@ pub(super) async fn load(connection: &mut SqliteConnection, keys: &Keys) -> Resu
     };
     REQUESTS
         .select(connection, &requests, put_key, |row| {
-            let (key, known) = request(row)?;
+            let (key, known) = rows::request(row)?;
             loaded.requests.insert(key, known);
             Ok(())
         })
@@ -52,7 +50,7 @@ pub(super) async fn load(connection: &mut SqliteConnection, keys: &Keys) -> Resu
     let orders: Vec<_> = keys.orders.iter().copied().collect();
     ORDERS
         .select(connection, &orders, put_id, |row| {
-            let order = read_order(row)?;
+            let order = rows::order(row)?;
             skus.extend(order.lines.iter().map(|line| line.line.sku.clone()));
             loaded.orders.insert(order.id, order);
             Ok(())
@@ -61,7 +59,7 @@ pub(super) async fn load(connection: &mut SqliteConnection, keys: &Keys) -> Resu
     let reservations: Vec<_> = keys.reservations.iter().copied().collect();
     RESERVATIONS
         .select(connection, &reservations, put_id, |row| {
-            let reservation = read_reservation(row)?;
+            let reservation = rows::reservation(row)?;
             skus.extend(reservation.lines.iter().map(|line| line.sku.clone()));
             loaded.reservations.insert(reservation.id, reservation);
             Ok(())
@@ -73,7 +71,7 @@ pub(super) async fn load(connection: &mut SqliteConnection, keys: &Keys) -> Resu
     let skus: Vec<_> = skus.into_iter().collect();
     ITEMS
         .select(connection, &skus, put_sku, |row| {
-            let item = read_item(row)?;
+            let item = rows::item(row)?;
             loaded.items.insert(item.sku.clone(), item);
             Ok(())
         })
@@ -84,19 +82,4 @@ pub(super) async fn load(connection: &mut SqliteConnection, keys: &Keys) -> Resu
         loaded.fence = fence.unwrap_or_default();
     }
     Ok(loaded)
-}
-
-fn request(row: &SqliteRow) -> Result<(Key, Known), StoreError> {
-    let bytes = |column| row.try_get::<&[u8], _>(column).map_err(StoreError::Read);
-    let bad = || StoreError::Row("of requests".to_owned());
-    let key = Key(bytes(0)?.try_into().map_err(|_| bad())?);
-    let status = row.try_get::<i64, _>(3).map_err(StoreError::Read)?;
-    let known = Known {
-        fingerprint: Fingerprint(bytes(1)?.try_into().map_err(|_| bad())?),
-        target: row.try_get(2).map_err(StoreError::Read)?,
-        status: u16::try_from(status).map_err(|_| bad())?,
-        at: row.try_get(4).map_err(StoreError::Read)?,
-        answer: Bytes::copy_from_slice(bytes(5)?),
-    };
-    Ok((key, known))
 }
