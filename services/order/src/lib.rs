@@ -10,7 +10,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use clap::Args;
 use shop_common::{Routes, RunError};
-use shop_ledger::domain::Sku;
+use shop_ledger::domain::{Event, Sku};
 use shop_ledger::{Ledger, Offer, StoreSettings, background};
 
 /// What the orders can be told.
@@ -82,12 +82,12 @@ pub fn routes(ledger: Ledger, require_key: bool) -> Routes {
         .route("/orders", post(write::create).get(read::list))
         .route("/orders/{id}", get(read::show))
         .route("/orders/{id}/events", get(read::history))
-        .route("/orders/{id}/cancel", post(moves::cancel))
+        .route("/orders/{id}/cancel", moves::by_buyer(Event::Cancel))
         .route("/orders/{id}/pay", post(moves::pay))
-        .route("/orders/{id}/ship", post(moves::ship))
-        .route("/orders/{id}/confirm", post(moves::confirm))
-        .route("/orders/{id}/return", post(moves::take_back))
-        .route("/orders/{id}/refund", post(moves::refund))
+        .route("/orders/{id}/ship", moves::by_staff(Event::Ship))
+        .route("/orders/{id}/confirm", moves::by_buyer(Event::Receive))
+        .route("/orders/{id}/return", moves::by_staff(Event::Return))
+        .route("/orders/{id}/refund", moves::by_staff(Event::Refund))
         .with_state(App { ledger, require_key });
     Routes { web, ready: Some(std::sync::Arc::new(move || watched.trouble())), ..Routes::default() }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use axum::routing::{MethodRouter, post};
 use http::HeaderMap;
 use serde::Deserialize;
 use shop_common::{Caller, Code, Problem, Strict};
@@ -26,24 +27,19 @@ struct Amount {
     currency: String,
 }
 
-/// The buyer, or the shop for them.
-pub(super) async fn cancel(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    happen(&app, &caller, &id, &headers, Event::Cancel, None).await
+/// The buyer causes it, or the shop for them.
+pub(super) fn by_buyer(event: Event) -> MethodRouter<App> {
+    post(async move |State(app): State<App>, caller: Caller, Path(id): Path<String>, headers: HeaderMap| {
+        happen(&app, &caller, &id, &headers, event, None).await
+    })
 }
 
-/// The buyer, or the shop for them.
-pub(super) async fn confirm(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    happen(&app, &caller, &id, &headers, Event::Receive, None).await
+/// The shop causes it.
+pub(super) fn by_staff(event: Event) -> MethodRouter<App> {
+    post(async move |State(app): State<App>, caller: Caller, Path(id): Path<String>, headers: HeaderMap| {
+        caller.staff()?;
+        happen(&app, &caller, &id, &headers, event, None).await
+    })
 }
 
 /// The shop: who says that an order is paid has looked at the provider's signature.
@@ -62,39 +58,6 @@ pub(super) async fn pay(
     }
     let paid = Money { cents, currency: currency.into() };
     happen(&app, &caller, &id, &headers, Event::Pay, Some(paid)).await
-}
-
-/// The shop.
-pub(super) async fn ship(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    caller.staff()?;
-    happen(&app, &caller, &id, &headers, Event::Ship, None).await
-}
-
-/// The shop, which has accepted that it comes back.
-pub(super) async fn take_back(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    caller.staff()?;
-    happen(&app, &caller, &id, &headers, Event::Return, None).await
-}
-
-/// The shop, which knows that the money is back.
-pub(super) async fn refund(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    caller.staff()?;
-    happen(&app, &caller, &id, &headers, Event::Refund, None).await
 }
 
 async fn happen(
